@@ -1,0 +1,112 @@
+// Where the work went: one row per (scope, op, kernel, dtype, phase), per thread.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/cost.h"
+#include "core/dtype.h"
+
+// -DWATTLE_COUNTERS=0 compiles counting out, to measure what it costs.
+#ifndef WATTLE_COUNTERS
+#define WATTLE_COUNTERS 1
+#endif
+
+namespace wattle {
+
+class OpBase;
+
+enum class Phase : uint8_t { forward, backward, optimizer, data };
+std::string_view name(Phase p);
+
+struct RowKey {
+  int scope = 0;
+  const OpBase* op = nullptr;
+  const char* kernel = "";
+  DType dtype = DType::f32;
+  Phase phase = Phase::forward;
+  friend bool operator==(const RowKey&, const RowKey&) = default;
+};
+
+/// Sum over the calls that share a key.
+struct Row {
+  RowKey key;
+  int64_t calls = 0;
+  Cost cost;       ///< by the op's rule: the literature's convention, an upper bound where data decides
+  Cost executed;   ///< what the kernel that ran really did
+  double ns = 0;   ///< wall time inside the kernel
+};
+
+/// The counters of one thread. Scopes form a tree; scope 0 is the root.
+class Counters {
+ public:
+  Counters();
+  void add(const RowKey& key, const Cost& cost, const Cost& executed, double ns);
+  const std::vector<Row>& rows() const { return rows_; }
+  /// Kept apart from the rows, so that "the rows sum to the total" is a check and not a definition.
+  const Row& total() const { return total_; }
+  /// Path of a scope, joined by '.'; empty for the root.
+  std::string path(int scope) const;
+  int parent(int scope) const { return scopes_[static_cast<size_t>(scope)].parent; }
+  /// The child `name` of a scope, made when it is new.
+  int child(int scope, std::string_view name);
+  int scope_count() const { return static_cast<int>(scopes_.size()); }
+  /// Adds the rows of `other` below the current scope of this one (a loader thread hands over what
+  /// its batch cost).
+  void merge(const Counters& other);
+  /// Forgets the rows and the total; scopes stay, as open Scope objects refer to them.
+  void clear();
+
+  int current = 0;                 ///< scope that the next op is credited to
+  Phase phase = Phase::forward;    ///< phase that the next op is credited to
+
+ private:
+  struct ScopeNode {
+    std::string name;
+    int parent = -1;
+    std::vector<int> children;
+  };
+  struct KeyHash {
+    size_t operator()(const RowKey& k) const;
+  };
+  std::vector<ScopeNode> scopes_;
+  std::vector<Row> rows_;
+  std::unordered_map<RowKey, size_t, KeyHash> index_;
+  Row total_;
+};
+
+/// The counters of the calling thread.
+Counters& counters();
+
+/// Credits the ops of a block to `name` below the current scope.
+class Scope {
+ public:
+  explicit Scope(std::string_view name) : saved_(counters().current) {
+    counters().current = counters().child(saved_, name);
+  }
+  /// Returns to a scope entered before (backward uses it).
+  explicit Scope(int scope) : saved_(counters().current) { counters().current = scope; }
+  ~Scope() { counters().current = saved_; }
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ private:
+  int saved_;
+};
+
+/// Credits the ops of a block to a phase.
+class PhaseScope {
+ public:
+  explicit PhaseScope(Phase p) : saved_(counters().phase) { counters().phase = p; }
+  ~PhaseScope() { counters().phase = saved_; }
+  PhaseScope(const PhaseScope&) = delete;
+  PhaseScope& operator=(const PhaseScope&) = delete;
+
+ private:
+  Phase saved_;
+};
+
+}  // namespace wattle

@@ -1,0 +1,119 @@
+#include "core/tensor.h"
+
+#include <cstring>
+#include <new>
+
+namespace wattle {
+namespace {
+std::atomic<uint64_t> next_uid{1};
+}
+
+std::string Meta::str() const { return wattle::str(name(dtype), " ", shape); }
+
+int64_t storage_bytes(const Shape& shape, DType dtype) {
+  const DTypeInfo& d = info(dtype);
+  if (d.block == 1) return shape.numel() * d.bytes;
+  const int64_t last = shape.empty() ? 1 : shape.back();
+  const int64_t rows = shape.empty() ? 1 : shape.numel(0, shape.rank() - 1);
+  return rows * ((last + d.block - 1) / d.block) * d.bytes;
+}
+
+Storage::Storage(int64_t n, Device d) : nbytes(n), device(d) {
+  if (d.kind != DeviceKind::meta) data = allocator(d).allocate(n);
+}
+
+Storage::~Storage() {
+  if (data) allocator(device).deallocate(data, nbytes);
+}
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  checked_numel("Tensor::empty", shape);
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = std::make_shared<Storage>(storage_bytes(shape, dtype), device);
+  impl->shape = shape;
+  impl->strides = contiguous_strides(shape);
+  impl->dtype = dtype;
+  impl->uid = next_uid.fetch_add(1, std::memory_order_relaxed);
+  if (dtype == DType::counted && device.kind == DeviceKind::cpu)
+    for (int64_t i = 0; i < shape.numel(); ++i)
+      new (static_cast<Counted*>(impl->storage->data) + i) Counted();
+  return Tensor(std::move(impl));
+}
+
+Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
+  Tensor t = empty(shape, dtype, device);
+  if (t.is_meta()) return t;
+  if (device.kind != DeviceKind::cpu) {
+    const Tensor host = full(shape, value, dtype, cpu);
+    allocator(device).copy_from_host(t.raw(), host.raw(), host.nbytes());
+    return t;
+  }
+  if (value == 0 && dtype != DType::counted) {
+    std::memset(t.storage().data, 0, static_cast<size_t>(t.storage().nbytes));
+    return t;
+  }
+  dispatch_all("full", dtype, [&]<class T>() {
+    T* p = t.data<T>();
+    for (int64_t i = 0; i < t.numel(); ++i) p[i] = static_cast<T>(value);
+  });
+  return t;
+}
+
+bool Tensor::is_contiguous() const {
+  int64_t step = 1;
+  for (int i = rank() - 1; i >= 0; --i) {
+    if (shape()[i] == 1) continue;
+    if (strides()[i] != step) return shape().numel() == 0;
+    step *= shape()[i];
+  }
+  return true;
+}
+
+std::string Tensor::str() const { return defined() ? meta().str() : std::string("undefined"); }
+
+void* Tensor::raw() const {
+  if (is_meta()) throw device_error(wattle::str("tensor ", *this, " is on meta and has no data"));
+  const DTypeInfo& d = info(dtype());
+  return static_cast<char*>(storage().data) + offset() / d.block * d.bytes;
+}
+
+void* Tensor::host_data(DType expected) const {
+  if (dtype() != expected)
+    throw dtype_error(wattle::str("tensor ", *this, " read as ", name(expected)));
+  if (device().kind != DeviceKind::cpu)
+    throw device_error(
+        wattle::str("tensor ", *this, " is on ", device(), ", expected host memory"));
+  return raw();
+}
+
+double Tensor::item() const {
+  if (numel() != 1)
+    throw shape_error(wattle::str("item: found ", *this, ", expected a single element"));
+  return values<double>()[0];
+}
+
+Tensor& Tensor::set_requires_grad(bool on) {
+  if (on && !is_floating(dtype()))
+    throw dtype_error(wattle::str("requires_grad: found ", *this, ", expected a floating dtype"));
+  impl_->requires_grad = on;
+  return *this;
+}
+
+Tensor Tensor::detach() const { return alias(shape(), strides(), offset()); }
+
+Tensor Tensor::alias(const Shape& shape, const Shape& strides, int64_t offset) const {
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = impl_->storage;
+  impl->shape = shape;
+  impl->strides = strides;
+  impl->offset = offset;
+  impl->dtype = impl_->dtype;
+  impl->uid = next_uid.fetch_add(1, std::memory_order_relaxed);
+  return Tensor(std::move(impl));
+}
+
+void throw_no_dtype(const char* what, DType t, const char* expected) {
+  throw dtype_error(str(what, ": found dtype ", name(t), ", expected ", expected));
+}
+
+}  // namespace wattle

@@ -1,0 +1,53 @@
+// Template parts of core/tensor.h.
+#pragma once
+#include "core/error.h"
+#include "core/tensor.h"
+
+namespace wattle {
+
+[[noreturn]] void throw_no_dtype(const char* what, DType t, const char* expected);
+
+template <class F> decltype(auto) dispatch_floating(const char* what, DType t, F&& fn) {
+  switch (t) {
+    case DType::f32: return fn.template operator()<float>();
+    case DType::f64: return fn.template operator()<double>();
+    case DType::counted: return fn.template operator()<Counted>();
+    default: throw_no_dtype(what, t, "f32 or f64");
+  }
+}
+
+template <class F> decltype(auto) dispatch_all(const char* what, DType t, F&& fn) {
+  switch (t) {
+    case DType::f32: return fn.template operator()<float>();
+    case DType::f64: return fn.template operator()<double>();
+    case DType::i64: return fn.template operator()<int64_t>();
+    case DType::i32: return fn.template operator()<int32_t>();
+    case DType::u8: return fn.template operator()<uint8_t>();
+    case DType::boolean: return fn.template operator()<bool>();
+    case DType::counted: return fn.template operator()<Counted>();
+  }
+  throw_no_dtype(what, t, "an element type of its own");
+}
+
+template <class T> Tensor Tensor::from(const std::vector<T>& values, const Shape& shape) {
+  Tensor t = empty(shape, dtype_of<T>());
+  if (static_cast<int64_t>(values.size()) != t.numel())
+    throw shape_error(wattle::str("Tensor::from: ", static_cast<int64_t>(values.size()),
+                          " values found, shape ", shape, " needs ", t.numel()));
+  T* p = t.data<T>();
+  for (size_t i = 0; i < values.size(); ++i) p[i] = values[i];
+  return t;
+}
+
+template <class T> std::vector<T> Tensor::values() const {
+  std::vector<T> out(static_cast<size_t>(numel()));
+  dispatch_all("values", dtype(), [&]<class S>() {
+    const S* p = data<S>();
+    for_each_offset(shape(), strides(), [&](int64_t i, int64_t o) {
+      out[static_cast<size_t>(i)] = static_cast<T>(p[o]);
+    });
+  });
+  return out;
+}
+
+}  // namespace wattle

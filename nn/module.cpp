@@ -1,0 +1,105 @@
+#include "nn/module.h"
+
+#include <cstring>
+
+#include "core/counters.h"
+
+namespace wattle::nn {
+
+Tensor Module::operator()(const Tensor& x) {
+  if (name_.empty()) return forward(x);
+  const Scope scope(name_);
+  return forward(x);
+}
+
+void Module::train(bool on) {
+  training_ = on;
+  for (const Child& c : children_) c.module->train(on);
+}
+
+Tensor Module::register_parameter(std::string name, Tensor t) {
+  t.set_requires_grad();
+  parameters_.push_back({std::move(name), t});
+  return t;
+}
+
+Tensor Module::register_buffer(std::string name, Tensor t) {
+  buffers_.push_back({std::move(name), t});
+  return t;
+}
+
+void Module::add_child(std::string name, std::shared_ptr<Module> m) {
+  for (const Child& c : children_)
+    if (c.name == name) throw value_error(str(kind(), ": two modules are called '", name, "'"));
+  m->name_ = name;
+  children_.push_back({std::move(name), std::move(m)});
+}
+
+void Module::collect(const std::string& prefix, bool buffers, std::vector<Named>& out) const {
+  for (const Named& n : buffers ? buffers_ : parameters_) out.push_back({prefix + n.name, n.tensor});
+  for (const Child& c : children_) c.module->collect(prefix + c.name + ".", buffers, out);
+}
+
+std::vector<Named> Module::named_parameters() const {
+  std::vector<Named> out;
+  collect("", false, out);
+  return out;
+}
+std::vector<Named> Module::named_buffers() const {
+  std::vector<Named> out;
+  collect("", true, out);
+  return out;
+}
+
+int64_t Module::parameter_count() const {
+  int64_t n = 0;
+  for (const Named& p : named_parameters()) n += p.tensor.numel();
+  return n;
+}
+
+StateDict Module::state_dict() const {
+  StateDict all = named_parameters();
+  for (Named& b : named_buffers()) all.push_back(std::move(b));
+  return all;
+}
+
+void Module::load_state_dict(const StateDict& state) {
+  const StateDict own = state_dict();
+  std::string wrong;
+  std::vector<std::pair<Tensor, Tensor>> copies;
+  for (const Named& mine : own) {
+    const Named* given = nullptr;
+    for (const Named& s : state)
+      if (s.name == mine.name) given = &s;
+    if (!given) wrong += str("\n  ", mine.name, " (", mine.tensor, ") is missing");
+    else if (given->tensor.shape() != mine.tensor.shape() ||
+             given->tensor.dtype() != mine.tensor.dtype())
+      wrong += str("\n  ", mine.name, ": found ", given->tensor, ", expected ", mine.tensor);
+    else copies.emplace_back(mine.tensor, given->tensor);
+  }
+  for (const Named& s : state) {
+    bool known = std::string_view(s.name).ends_with("num_batches_tracked");
+    for (const Named& mine : own) known = known || mine.name == s.name;
+    if (!known) wrong += str("\n  ", s.name, " (", s.tensor, ") is not part of the model");
+  }
+  if (!wrong.empty()) throw value_error("load_state_dict:" + wrong);
+  for (auto& [to, from] : copies) {
+    const Tensor dense = contiguous(from);
+    std::memcpy(to.raw(), dense.raw(), static_cast<size_t>(to.nbytes()));
+    ++to.storage().version;
+    to.storage().last_writer = "load_state_dict";
+  }
+}
+
+Sequential& Sequential::add(std::string name, std::shared_ptr<Module> m) {
+  register_module(std::move(name), std::move(m));
+  return *this;
+}
+
+Tensor Sequential::forward(const Tensor& x) {
+  Tensor y = x;
+  for (const Child& c : children()) y = (*c.module)(y);
+  return y;
+}
+
+}  // namespace wattle::nn

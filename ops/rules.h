@@ -1,0 +1,27 @@
+// Small pieces that many op files share: shape rules, dtype checks, loops of reference kernels.
+#pragma once
+#include "core/counted.h"
+#include "core/parallel.h"
+#include "ops/ops.h"
+
+namespace wattle::rules {
+
+/// Throws unless 'in' holds between lo and hi operands and the first lo are given.
+void arity(const char* op, Ins in, int lo, int hi);
+/// Throws dtype_error unless all given operands have the first one's dtype.
+void same_dtype(const char* op, Ins in);
+/// Throws dtype_error unless operand i is floating.
+void floating(const char* op, Ins in, int i);
+/// Throws dtype_error unless operand i is i64 or i32.
+void index_dtype(const char* op, Ins in, int i);
+/// Throws shape_error unless operand i has exactly `rank` dimensions.
+void rank(const char* op, Ins in, int i, int rank);
+
+/// Axes of a reduction as a bit set, from PyTorch's `dim` list (empty = all).
+uint32_t axis_mask(const char* op, const Shape& dim, int rank);
+Shape reduced_shape(const Shape& in, uint32_t mask, bool keepdim);
+
+/// Index i of an i64 or i32 tensor that is contiguous.
+int64_t index_at(const Tensor& t, int64_t i);
+
+}  // namespace wattle::rules
