@@ -57,6 +57,7 @@ std::span<const Tape::Edge> Tape::outs(const Node& n) const {
 }
 
 int32_t Tape::slot_of(const Tensor& t) const {
+  if (!t) return -1;
   const auto it = slot_of_uid_.find(t.uid());
   return it == slot_of_uid_.end() ? -1 : it->second;
 }

@@ -46,7 +46,13 @@ template <int N> WATTLE_FORCE_INLINE f32<N> load(const float* p) {
   return v;
 }
 template <int N> WATTLE_FORCE_INLINE void store(float* p, f32<N> v) { std::memcpy(p, &v, sizeof v); }
-template <int N> WATTLE_FORCE_INLINE f32<N> set1(float x) { return x - f32<N>{}; }
+/// All lanes x. A product with ones becomes one broadcast; the obvious forms are assembled lane by
+/// lane by GCC 12 when they are inlined into a wider target.
+template <int N> WATTLE_FORCE_INLINE f32<N> set1(float x) {
+  f32<N> ones;
+  for (int i = 0; i < N; ++i) ones[i] = 1.0f;
+  return x * ones;
+}
 template <int N> WATTLE_FORCE_INLINE f32<N> max(f32<N> a, f32<N> b) { return a > b ? a : b; }
 template <int N> WATTLE_FORCE_INLINE f32<N> min(f32<N> a, f32<N> b) { return a < b ? a : b; }
 /// Sum of the lanes, by halves, so that the order of additions is the same on every machine that

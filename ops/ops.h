@@ -35,6 +35,8 @@ Tensor silu(const Tensor& x);     ///< x * sigmoid(x)
 Tensor clamp(const Tensor& x, std::optional<double> min, std::optional<double> max);  ///< into [min, max]
 Tensor abs(const Tensor& x);      ///< |x|
 Tensor cast(const Tensor& x, DType dtype);  ///< conversion of the element type
+/// u8 to f32: scale * x + shift.
+Tensor to_float(const Tensor& x, double scale = 1.0 / 255, double shift = 0);
 
 // ---- Reductions over `dim` (none = all) --------------------------------------------------------
 Tensor sum(const Tensor& x, const Shape& dim = {}, bool keepdim = false);   ///< sum

@@ -1,5 +1,6 @@
 # Who may include whom. Run as: cmake -DROOT=<repository> -P layers.cmake
 # With -DPLANT=<folder> it also reads that folder as if it lay in ROOT (a test plants a fault there).
+cmake_minimum_required(VERSION 3.24)
 set(core core)
 set(energy core energy)
 set(ops core ops)

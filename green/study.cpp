@@ -1,0 +1,275 @@
+#include "green/study.h"
+
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <fstream>
+
+#include "core/counters.h"
+#include "core/parallel.h"
+#include "core/simd.h"
+#include "data/atomic_file.h"
+#include "green/ledger.h"
+#include "green/meta_cost.h"
+#include "green/report.h"
+#include "green/study_files.h"
+#include "green/trainer.h"
+
+namespace wattle::green {
+namespace {
+
+NetSpec spec_of(const NetKey& k) { return {k.net, k.linear, k.conv, k.relu != 0}; }
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+std::string now_iso() {
+  const std::time_t t = std::time(nullptr);
+  char buf[32];
+  std::strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&t));
+  return buf;
+}
+
+LayerType type_of(const LedgerRow& r) {
+  if (r.kind == "Conv2d") return LayerType::conv;
+  if (r.kind == "Linear") return LayerType::linear;
+  if (r.kind == "ReLU") return LayerType::relu;
+  if (r.kind == "BatchNorm2d") return LayerType::batch_norm;
+  if (r.kind.ends_with("Pool2d")) return LayerType::pool;
+  if (r.kind == "loss") return LayerType::loss;
+  if (r.phase == Phase::data) return LayerType::data;
+  return LayerType::other;
+}
+
+std::vector<std::string> oddities(const StudyOptions& o) {
+  if (o.protocol != "as-published") return {};
+  return {"Batches are made once: every epoch sees the same batches in the same order.",
+          "Test accuracy is taken with batch normalisation in training mode, on the statistics of "
+          "the whole test set at once.",
+          "There is no validation split; the test set is what the published accuracies are on.",
+          "Nothing non-linear stands between linear layers, so the linear tail is an affine map."};
+}
+
+StudySettings settings_of(const StudyOptions& o, const data::Split& data) {
+  StudySettings s;
+  s.dataset = o.dataset;
+  s.protocol = o.protocol;
+  s.epochs = o.epochs;
+  s.batch = o.batch;
+  s.rows = data.train.rows();
+  s.test_rows = data.test.rows();
+  s.optimizer = "adam";
+  s.lr = o.lr;
+  s.energy_source = energy::horowitz45().name;
+  s.version = o.version;
+  s.cpu = cpu_name();
+  s.simd = simd::level_name(simd::level());
+  s.threads = num_threads();
+  s.date = now_iso();
+  for (int i = 0; i < o.seeds; ++i) s.seeds.push_back(static_cast<uint64_t>(i));
+  s.nets = o.nets;
+  s.oddities = oddities(o);
+  return s;
+}
+
+// Seconds of one step, roughly: only ratios between nets matter, for the time that is left.
+double step_weight(const NetKey& k, const StudyOptions& o) {
+  const StepCost c = meta_step_cost(spec_of(k), image_spec(o.dataset), o.batch);
+  return double(c.ledger.cost.bytes()) / 10e9 + double(c.ledger.cost.flops_weighted()) / 100e9;
+}
+
+class StudyRunner {
+ public:
+  StudyRunner(const StudyOptions& o, std::atomic<bool>& stop, ProgressFn progress, void* ctx)
+      : options_(o), stop_(stop), progress_(progress), ctx_(ctx) {
+    if (options_.nets.empty()) options_.nets = default_nets();
+    if (options_.lr == 0) options_.lr = o.protocol == "as-published" ? 3e-4 : 1e-3;
+    if (o.protocol != "fixed" && o.protocol != "as-published")
+      throw value_error(str("--protocol: found '", o.protocol, "', expected fixed or as-published"));
+    if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
+    if (o.rows == 0) throw value_error("--rows: found 0, expected at least one image per class");
+  }
+
+  StudyResult run() {
+    data_ = data::load(options_.dataset, options_.data_dir);
+    if (options_.rows > 0) data_.train = data::subset(data_.train, options_.rows, 0);
+    open();
+    for (int seed = 0; seed < options_.seeds; ++seed)
+      for (const NetKey& k : options_.nets)
+        if (!has_run(result_, k, static_cast<uint64_t>(seed))) plan_.push_back({k, uint64_t(seed)});
+    for (const Item& i : plan_) weight_all_ += step_weight(i.key, options_);
+    start_ = std::chrono::steady_clock::now();
+    for (size_t i = 0; i < plan_.size() && !stop_; ++i)
+      if (train(plan_[i], i)) write();
+    return result_;
+  }
+
+ private:
+  struct Item {
+    NetKey key;
+    uint64_t seed;
+  };
+
+  // Continues what the folder holds; otherwise writes the empty study at once, so that a folder that
+  // cannot be written is found before hours of work.
+  void open() {
+    StudyResult before;
+    const StudySettings now = settings_of(options_, data_);
+    io::make_folders(options_.out);
+    if (read_study(options_.out, before)) {
+      const std::string difference = settings_difference(before.settings, now);
+      if (!difference.empty())
+        throw value_error(str("--out ", options_.out, " holds a study of other settings (",
+                              difference, "); choose another folder"));
+      result_ = std::move(before);
+      result_.settings.nets = now.nets;
+      result_.settings.seeds = now.seeds;
+    } else {
+      result_.settings = now;
+    }
+    write();
+  }
+
+  void write() {
+    write_study(options_.out, result_);
+    io::write_file(options_.out + "/report.html", study_report_html(result_));
+  }
+
+  double elapsed() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+  void report(const Item& item, size_t index, const Trainer& t, double loss, double weight) {
+    if (!progress_) return;
+    const double share = double(t.steps()) / double(t.total_steps());
+    const double done = weight_done_ + weight * share;
+    const double spent = elapsed();
+    progress_(ctx_, {static_cast<int>(result_.runs.size()),
+                     static_cast<int>(result_.runs.size() + plan_.size() - index), label(item.key),
+                     item.seed, t.steps(), t.total_steps(), loss, spent,
+                     spent > 2 ? spent / done * (weight_all_ - done) : -1});
+  }
+
+  // False when it was interrupted: a run counts whole or not at all.
+  bool train(const Item& item, size_t index) {
+    TrainOptions t;
+    t.net = spec_of(item.key);
+    t.epochs = options_.epochs;
+    t.batch = options_.batch;
+    t.lr = options_.lr;
+    t.seed = item.seed;
+    t.frozen_batches = t.batch_statistics_at_test = options_.protocol == "as-published";
+    Trainer trainer(t, data_.train);
+    const double weight = step_weight(item.key, options_);
+    counters() = Counters();
+    StudyRun run{.dataset = options_.dataset, .key = item.key, .seed = item.seed};
+    std::vector<EpochPoint> curve;
+    double seconds = 0, loss_sum = 0;
+    int64_t in_epoch = 0;
+    while (!stop_) {
+      const auto before = std::chrono::steady_clock::now();
+      const auto loss = trainer.step();
+      seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
+      if (!loss) break;
+      if (!std::isfinite(*loss)) {
+        run.diverged = true;
+        break;
+      }
+      loss_sum += *loss;
+      ++in_epoch;
+      if (trainer.steps() % 4 == 0 || trainer.epoch_ended()) report(item, index, trainer, *loss, weight);
+      if (!trainer.epoch_ended()) continue;
+      run.train_loss = loss_sum / static_cast<double>(in_epoch);
+      loss_sum = 0;
+      in_epoch = 0;
+      run.accuracy = trainer.evaluate(data_.test).accuracy;
+      curve.push_back({.key = item.key, .seed = item.seed, .epoch = static_cast<int>(trainer.epoch()),
+                       .train_loss = run.train_loss, .accuracy = run.accuracy, .seconds = seconds});
+    }
+    if (stop_ && trainer.epoch() < options_.epochs && !run.diverged) return false;
+    const Ledger ledger = make_ledger(counters(), module_kinds(trainer.net()));
+    run.epochs = static_cast<int>(trainer.epoch());
+    run.rows = data_.train.rows();
+    run.flops_weighted = ledger.cost.flops_weighted();
+    run.flops_all = ledger.cost.flops();
+    run.bytes = ledger.cost.bytes();
+    run.seconds = seconds;
+    run.joules = ledger.joules;
+    run.params = trainer.net().parameter_count();
+    weight_done_ += weight;
+    for (const LedgerRow& r : ledger.rows)
+      add_layer_row(result_, {.key = item.key, .layer = r.layer.empty() ? "(none)" : r.layer,
+                              .type = type_of(r), .phase = r.phase, .calls = r.calls,
+                              .flops_weighted = r.cost.flops_weighted(),
+                              .flops_all = r.cost.flops(), .bytes_read = r.cost.read,
+                              .bytes_written = r.cost.written, .ms = r.ns * 1e-6,
+                              .joules = r.joules});
+    result_.runs.push_back(run);
+    result_.curves.insert(result_.curves.end(), curve.begin(), curve.end());
+    return true;
+  }
+
+  StudyOptions options_;
+  std::atomic<bool>& stop_;
+  ProgressFn progress_;
+  void* ctx_;
+  data::Split data_;
+  StudyResult result_;
+  std::vector<Item> plan_;
+  double weight_all_ = 0, weight_done_ = 0;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace
+
+std::vector<NetKey> default_nets() {
+  std::vector<NetKey> nets;
+  for (int conv : {1, 4})
+    for (int linear : {3, 7})
+      for (int relu : {0, 1}) nets.push_back({"cnn", linear, conv, relu});
+  nets.push_back({"densepoly", 3, 0, 0});
+  nets.push_back({"denselinear", 3, 0, 0});
+  return nets;
+}
+
+std::string net_name(const NetKey& k) {
+  return k.net == "cnn" ? str("cnn", k.linear, k.conv, k.relu) : str(k.net, k.linear);
+}
+
+std::vector<NetKey> parse_nets(const std::string& list) {
+  std::vector<NetKey> nets;
+  size_t at = 0;
+  while (at <= list.size()) {
+    const size_t comma = std::min(list.find(',', at), list.size());
+    const std::string item = list.substr(at, comma - at);
+    at = comma + 1;
+    const size_t digits = item.find_first_of("0123456789");
+    const std::string kind = item.substr(0, digits);
+    const std::string number = digits == item.npos ? "" : item.substr(digits);
+    const bool numeric = number.find_first_not_of("0123456789") == number.npos;
+    if (item == "cnn") {
+      for (const NetKey& k : default_nets())
+        if (k.net == "cnn") nets.push_back(k);
+    } else if (kind == "cnn" && numeric && number.size() == 3 && number[2] <= '1') {
+      nets.push_back({"cnn", number[0] - '0', number[1] - '0', number[2] - '0'});
+    } else if ((kind == "densepoly" || kind == "denselinear") && numeric && number.size() <= 2) {
+      nets.push_back({kind, number.empty() ? 3 : std::stoi(number), 0, 0});
+    } else {
+      throw value_error(str("--nets: found '", item, "', expected cnn, cnn341 (3 linear, 4 conv, "
+                            "ReLU), densepoly3, denselinear7 and the like, separated by commas"));
+    }
+  }
+  for (const NetKey& k : nets) check_net({k.net, k.linear, k.conv, k.relu != 0}, image_spec("fashion-mnist"));
+  return nets;
+}
+
+StudyResult run_study(const StudyOptions& options, std::atomic<bool>& stop, ProgressFn progress,
+                      void* ctx) {
+  return StudyRunner(options, stop, progress, ctx).run();
+}
+
+}  // namespace wattle::green

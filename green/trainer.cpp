@@ -1,0 +1,181 @@
+#include "green/trainer.h"
+
+#include <algorithm>
+
+#include "autograd/tape.h"
+#include "core/counters.h"
+#include "core/rng.h"
+#include "data/safetensors.h"
+
+namespace wattle::green {
+namespace {
+
+// Counting goes on inside, and what it counted is taken out again at the end.
+class Uncounted {
+ public:
+  Uncounted() : saved_(counters()) {}
+  ~Uncounted() { counters() = std::move(saved_); }
+
+ private:
+  Counters saved_;
+};
+
+int64_t correct(const Tensor& logits, const Tensor& labels) {
+  const auto guess = argmax(logits, 1).values<int64_t>();
+  const auto truth = labels.values<int64_t>();
+  int64_t n = 0;
+  for (size_t i = 0; i < truth.size(); ++i) n += guess[i] == truth[i];
+  return n;
+}
+
+Tensor images_to_float(const Tensor& images) {
+  const PhaseScope phase(Phase::data);
+  const Scope scope("data");
+  return to_float(images);
+}
+
+double schedule_factor(const TrainOptions& o, int64_t epoch) {
+  if (o.schedule == "constant") return 1;
+  if (o.schedule == "cosine") return nn::cosine_schedule(epoch, o.epochs);
+  if (o.schedule == "step") return nn::step_schedule(epoch, std::max(1, o.epochs / 3));
+  throw value_error(str("--schedule: found '", o.schedule, "', expected constant, cosine or step"));
+}
+
+}  // namespace
+
+Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& images,
+                  const Tensor& labels) {
+  optimizer.zero_grad();
+  Tape tape;
+  const Tensor logits = net(images_to_float(images));
+  Tensor loss;
+  {
+    const Scope scope("loss");
+    loss = cross_entropy(logits, labels);
+  }
+  tape.backward(loss);
+  optimizer.step();
+  return loss;
+}
+
+Trainer::Trainer(const TrainOptions& options, data::Dataset train) : options_(options) {
+  if (options.epochs < 1)
+    throw value_error(str("--epochs: found ", options.epochs, ", expected >= 1"));
+  if (options.batch < 1)
+    throw value_error(str("--batch: found ", options.batch, ", expected >= 1"));
+  if (!(options.lr > 0)) throw value_error(str("--lr: found ", options.lr, ", expected > 0"));
+  schedule_factor(options, 0);
+  const ImageSpec image{train.name, train.images.size(1), train.images.size(2), train.classes};
+  manual_seed(options.seed);
+  net_ = make_net(options.net, image);
+  optimizer_ = nn::make_optimizer(options.optimizer, net_->named_parameters(), options.lr);
+  loader_ = std::make_unique<data::DataLoader>(std::move(train),
+                                               data::LoaderOptions{.batch = options.batch,
+                                                                   .shuffle = options.shuffle,
+                                                                   .seed = options.seed,
+                                                                   .drop_last = options.drop_last});
+  if (loader_->batches() < 1) throw value_error("the data give no batch");
+}
+
+std::optional<float> Trainer::step() {
+  at_epoch_end_ = false;
+  if (epoch_ >= options_.epochs) return {};
+  optimizer_->lr = options_.lr * schedule_factor(options_, epoch_);
+  std::optional<data::Batch> batch = loader_->next();
+  if (!batch) batch = loader_->next();  // a training that ended here goes on for more epochs
+  const float loss =
+      static_cast<float>(train_step(*net_, *optimizer_, batch->images, batch->labels).item());
+  ++steps_;
+  if (steps_ % loader_->batches() == 0) {
+    ++epoch_;
+    at_epoch_end_ = true;
+    batch.reset();
+    if (epoch_ < options_.epochs) {
+      loader_->next();  // the end of the epoch
+      if (options_.frozen_batches) loader_->set_state({0, 0});
+    }
+  }
+  return loss;
+}
+
+Evaluation Trainer::evaluate(const data::Dataset& test) {
+  const Uncounted off;
+  const bool whole = options_.batch_statistics_at_test;
+  // Batch statistics move the running ones; evaluation must leave no trace in the training.
+  nn::StateDict before;
+  for (const nn::Named& b : net_->named_buffers())
+    before.push_back({b.name, Tensor::from(b.tensor.values<float>(), b.tensor.shape())});
+  net_->train(whole);
+  data::DataLoader loader(test,
+                          {.batch = whole ? test.rows() : std::min<int64_t>(1000, test.rows()),
+                           .shuffle = false,
+                           .prefetch = 0});
+  Evaluation e;
+  int64_t right = 0;
+  for (data::Batch& b : loader) {
+    const Tensor logits = (*net_)(images_to_float(b.images));
+    e.loss += cross_entropy(logits, b.labels, "sum").item();
+    right += correct(logits, b.labels);
+  }
+  net_->train();
+  if (whole) {
+    nn::StateDict all = net_->named_parameters();
+    all.insert(all.end(), before.begin(), before.end());
+    net_->load_state_dict(all);
+  }
+  e.accuracy = static_cast<double>(right) / static_cast<double>(test.rows());
+  e.loss /= static_cast<double>(test.rows());
+  return e;
+}
+
+// Everything that decides which numbers come next and is not stored as a tensor.
+std::string Trainer::fingerprint() const {
+  const TrainOptions& o = options_;
+  const data::Dataset& d = loader_->dataset();
+  return str("net ", o.net.net, " linear ", o.net.linear, " conv ", o.net.conv, " relu ",
+             o.net.relu ? 1 : 0, ", data ", d.name, " rows ", d.rows(), ", batch ", o.batch,
+             ", optimizer ", o.optimizer, " lr ", o.lr, " schedule ", o.schedule, ", seed ", o.seed,
+             ", shuffle ", o.shuffle ? 1 : 0, ", drop_last ", o.drop_last ? 1 : 0, ", frozen ",
+             o.frozen_batches ? 1 : 0, o.schedule == "constant" ? "" : str(", epochs ", o.epochs));
+}
+
+void Trainer::save(const std::string& path, const std::map<std::string, std::string>& extra) const {
+  io::SafetensorsFile file;
+  for (const nn::Named& n : net_->state_dict()) file.add("model." + n.name, n.tensor);
+  for (const nn::Named& n : optimizer_->state_dict()) file.add("optimizer." + n.name, n.tensor);
+  const Generator& g = default_generator();
+  const data::LoaderState l = loader_->state();
+  file.metadata = extra;
+  file.metadata["training"] = fingerprint();
+  // As integers in a tensor: metadata with one key keeps the file's bytes reproducible.
+  file.add("state",
+           Tensor::from<int64_t>({epoch_, steps_, optimizer_->steps(), l.epoch, l.position,
+                                  static_cast<int64_t>(g.seed), static_cast<int64_t>(g.offset)},
+                                 {7}));
+  io::write_safetensors(path, file);
+}
+
+std::map<std::string, std::string> Trainer::load(const std::string& path) {
+  const io::SafetensorsFile file = io::read_safetensors(path);
+  if (const std::string& found = file.text("training"); found != fingerprint())
+    throw value_error(str(path, ": belongs to another training\n  found    ", found,
+                          "\n  expected ", fingerprint()));
+  nn::StateDict model, optimizer;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with("model.")) model.push_back({name.substr(6), tensor});
+    if (name.starts_with("optimizer.")) optimizer.push_back({name.substr(10), tensor});
+  }
+  const std::vector<int64_t> s = file.at("state").values<int64_t>();
+  if (s.size() != 7)
+    throw io_error(
+        str(path, ": state has ", static_cast<int64_t>(s.size()), " entries, expected 7"));
+  net_->load_state_dict(model);
+  optimizer_->load_state_dict(optimizer, s[2]);
+  loader_->set_state({s[3], s[4]});
+  epoch_ = s[0];
+  steps_ = s[1];
+  default_generator() = {static_cast<uint64_t>(s[5]), static_cast<uint64_t>(s[6])};
+  return file.metadata;
+}
+
+}  // namespace wattle::green

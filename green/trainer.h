@@ -1,0 +1,76 @@
+// One training: net, optimiser, loader and their state as a whole, so that it can be interrupted at
+// any step and go on bit by bit as if it had not been.
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "data/loader.h"
+#include "green/nets.h"
+#include "nn/optim.h"
+
+namespace wattle::green {
+
+struct TrainOptions {
+  NetSpec net;
+  int epochs = 1;
+  int64_t batch = 512;
+  std::string optimizer = "adam";
+  double lr = 1e-3;
+  std::string schedule = "constant";  ///< constant, cosine or step; per epoch
+  uint64_t seed = 0;
+  bool shuffle = true;
+  bool drop_last = false;
+  /// As the study did it: the batches of the first epoch are used again in every epoch.
+  bool frozen_batches = false;
+  /// As the study did it: accuracy with batch statistics of the whole test set instead of eval
+  /// mode.
+  bool batch_statistics_at_test = false;
+};
+
+/// Accuracy and mean loss over a data set.
+struct Evaluation {
+  double accuracy = 0, loss = 0;
+};
+
+class Trainer {
+ public:
+  /// Draws the parameters from `options.seed`. Throws value_error for options that make no sense.
+  Trainer(const TrainOptions& options, data::Dataset train);
+
+  /// One step; its loss, or nothing when the last epoch has ended.
+  std::optional<float> step();
+  bool epoch_ended() const { return at_epoch_end_; }  ///< by the last step()
+  int64_t epoch() const { return epoch_; }            ///< epochs finished
+  int64_t steps() const { return steps_; }
+  int64_t total_steps() const { return options_.epochs * loader_->batches(); }
+  nn::Sequential& net() { return *net_; }
+  nn::Optimizer& optimizer() { return *optimizer_; }
+  const TrainOptions& options() const { return options_; }
+  /// Not part of the training; its cost is left out of the thread's counters.
+  Evaluation evaluate(const data::Dataset& test);
+
+  /// Full state: weights, optimiser, random numbers, position in the data; one safetensors file,
+  /// written atomically. `extra` travels along.
+  void save(const std::string& path, const std::map<std::string, std::string>& extra = {}) const;
+  /// Continues from a file of save(). Throws io_error or value_error when it belongs to another
+  /// training (net, data, batch, seed, ...), naming the difference; nothing is changed then.
+  std::map<std::string, std::string> load(const std::string& path);
+
+ private:
+  std::string fingerprint() const;
+  TrainOptions options_;
+  std::shared_ptr<nn::Sequential> net_;
+  std::unique_ptr<nn::Optimizer> optimizer_;
+  std::unique_ptr<data::DataLoader> loader_;
+  int64_t epoch_ = 0, steps_ = 0;
+  bool at_epoch_end_ = false;
+};
+
+/// One training step on a batch: forward in the scopes of the layers, "loss", backward, optimiser.
+/// `images` u8 [N,C,H,W]; the loss as a tensor, so that it also runs on meta.
+Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& images,
+                  const Tensor& labels);
+
+}  // namespace wattle::green

@@ -1,0 +1,52 @@
+// sub(a, b) = a - b.   da = gy, db = -gy, summed over the broadcast dims.
+#include "ops/elementwise.h"
+
+namespace wattle {
+namespace {
+
+using namespace elementwise;
+
+struct Fn : Map2 {
+  static constexpr const char* name = "sub";
+  static constexpr Cost cost{.add = 1};
+  static constexpr Dtypes dtypes = Dtypes::numeric;
+  static constexpr int64_t grain = light;
+  template <class T> T operator()(const T& a, const T& b) const {
+    if constexpr (std::is_same_v<T, Counted>) return a - b;
+    else return static_cast<T>(static_cast<wrap<T>>(a) - static_cast<wrap<T>>(b));
+  }
+  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> a, simd::f32<N> b) const {
+    return a - b;
+  }
+};
+
+Tensors sub_backward(const Saved<NoAttr>& s, Ins gy) {
+  Tensors g(2);
+  if (s.needs(0)) g[0] = sum_to(gy[0], s.shape(0));
+  if (s.needs(1)) g[1] = neg(sum_to(gy[0], s.shape(1)));  // after the sum: fewer elements
+  return g;
+}
+
+const Op<> op{{
+    .name = "sub",
+    .doc = "Difference of two tensors",
+    .equation = "y = a - b",
+    .shape = map_shape<Fn, 2>,
+    .cost = map_cost<Fn>,
+    .kernels = kernels<Fn>(),
+    .layout = Layout::strided,
+    .backward = sub_backward,
+    .samples = {{{{{3, 5}}, {{3, 5}}}},
+                {{{{1}}, {{1}}}},
+                {{{{2, 37}}, {{37}}}},
+                {{{{4, 3}}, {{4, 1}}}},
+                {{{{}}, {{2, 1, 7}}}},
+                {{{{2, 1, 5}}, {{3, 1}}}},
+                {{{{3, 4}, -9, 9, SampleIn::integers}, {{4}, -9, 9, SampleIn::integers}}}},
+}};
+
+}  // namespace
+
+Tensor sub(const Tensor& a, const Tensor& b) { return op.one({a, b}); }
+
+}  // namespace wattle

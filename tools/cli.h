@@ -1,0 +1,22 @@
+// The command line: one file per command, each adding itself to the application.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <string>
+
+namespace wattle::cli {
+
+void add_bench(CLI::App& app);
+void add_cost(CLI::App& app);
+void add_data(CLI::App& app);
+void add_explain(CLI::App& app);
+void add_op(CLI::App& app);
+void add_ops(CLI::App& app);
+void add_study(CLI::App& app);
+void add_train(CLI::App& app);
+
+/// "1.28 M", "927 k": three significant digits with a decimal prefix.
+std::string si(double x);
+/// Text padded with spaces to a width; negative widths pad on the left.
+std::string cell(const std::string& text, int width);
+
+}  // namespace wattle::cli

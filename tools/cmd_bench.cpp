@@ -1,0 +1,104 @@
+// wattle bench step: times training steps; as a worker it takes its orders on standard input, so that
+// a peer can be timed in turn with it (bench/README.md has the protocol).
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <sstream>
+
+#include "core/parallel.h"
+#include "core/rng.h"
+#include "core/simd.h"
+#include "green/trainer.h"
+#include "tools/cli.h"
+#include "tools/net_options.h"
+
+namespace wattle::cli {
+namespace {
+
+struct Timed {
+  double median = 0, min = 0;
+};
+
+// A net with its optimiser, kept between orders.
+struct Cell {
+  std::shared_ptr<nn::Sequential> net;
+  std::unique_ptr<nn::Optimizer> optimizer;
+};
+
+Cell make_cell(const green::NetSpec& spec, const green::ImageSpec& image) {
+  manual_seed(0);
+  Cell c{green::make_net(spec, image), nullptr};
+  c.optimizer = nn::make_optimizer("adam", c.net->named_parameters(), 1e-3);
+  return c;
+}
+
+Timed time_steps(Cell& cell, const green::ImageSpec& image, int64_t batch, int steps) {
+  Tensor images = Tensor::empty({batch, image.channels, image.height, image.height}, DType::u8);
+  for (int64_t i = 0; i < images.numel(); ++i)
+    images.data<uint8_t>()[i] = static_cast<uint8_t>(below_at(1, static_cast<uint64_t>(i), 256));
+  Tensor labels = Tensor::empty({batch}, DType::i64);
+  for (int64_t i = 0; i < batch; ++i)
+    labels.data<int64_t>()[i] = static_cast<int64_t>(below_at(2, static_cast<uint64_t>(i), 10));
+  std::vector<double> ms;
+  for (int s = -3; s < steps; ++s) {
+    const auto start = std::chrono::steady_clock::now();
+    green::train_step(*cell.net, *cell.optimizer, images, labels);
+    const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+    if (s >= 0) ms.push_back(spent.count());
+  }
+  std::sort(ms.begin(), ms.end());
+  return {ms[ms.size() / 2], ms[0]};
+}
+
+void work(const green::ImageSpec& image) {
+  std::printf("ready {\"name\": \"wattle\", \"version\": \"0.1.0\", \"threads\": %d, \"simd\": \"%s\"}\n",
+              num_threads(), simd::level_name(simd::level()));
+  std::fflush(stdout);
+  std::map<std::string, Cell> cells;
+  for (std::string line; std::getline(std::cin, line) && line != "quit";) {
+    std::istringstream words(line);
+    std::string cell, batch_word, steps_word;
+    int linear = 0, conv = 0, relu = 0, steps = 0;
+    int64_t batch = 0;
+    words >> cell >> linear >> conv >> relu >> batch_word >> batch >> steps_word >> steps;
+    try {
+      if (!words || cell != "cell" || batch < 1 || steps < 1)
+        throw value_error(str("found '", line, "', expected 'cell L C R batch B steps S'"));
+      Cell& c = cells[str(linear, conv, relu)];
+      if (!c.net) c = make_cell({"cnn", linear, conv, relu != 0}, image);
+      const Timed t = time_steps(c, image, batch, steps);
+      std::printf("ms median %.6f min %.6f\n", t.median, t.min);
+    } catch (const std::exception& e) {
+      std::printf("error %s\n", e.what());
+    }
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto* c = app.add_subcommand("bench", "Timings; `./wattle bench --against pytorch` compares with a peer");
+  c->require_subcommand(1);
+  auto* s = c->add_subcommand("step", "Milliseconds of a training step");
+  auto o = add_net_options(*s);
+  auto batch = std::make_shared<int64_t>(512);
+  auto steps = std::make_shared<int>(20);
+  auto worker = std::make_shared<bool>(false);
+  s->add_option("--batch", *batch, "Images in a step")->capture_default_str()->check(CLI::PositiveNumber);
+  s->add_option("--steps", *steps, "Timed steps")->capture_default_str()->check(CLI::PositiveNumber);
+  s->add_flag("--worker", *worker, "Take orders on standard input");
+  s->callback([=] {
+    const green::ImageSpec image = green::image_spec(o->dataset);
+    if (*worker) return work(image);
+    Cell cell = make_cell(o->net(), image);
+    const Timed t = time_steps(cell, image, *batch, *steps);
+    std::printf("%s, batch %lld, %d threads, %s: median %.2f ms, min %.2f ms of %d steps\n",
+                o->title().c_str(), static_cast<long long>(*batch), num_threads(),
+                simd::level_name(simd::level()), t.median, t.min, *steps);
+  });
+}
+
+}  // namespace wattle::cli

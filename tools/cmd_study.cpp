@@ -1,0 +1,93 @@
+// wattle study layers: the main job.
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+
+#include "green/study.h"
+#include "tools/cli.h"
+
+namespace wattle::cli {
+namespace {
+
+std::atomic<bool> stop{false};
+void on_signal(int) { stop = true; }
+
+std::string clock_text(double seconds) {
+  char buf[32];
+  const int s = static_cast<int>(seconds + 0.5);
+  if (s >= 3600) std::snprintf(buf, sizeof buf, "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+  else std::snprintf(buf, sizeof buf, "%d:%02d", s / 60, s % 60);
+  return buf;
+}
+
+void show(void*, const green::StudyProgress& p) {
+  const bool terminal = isatty(2);
+  const bool last = p.step == p.steps;
+  if (!terminal && !last) return;  // a log gets one line per run
+  const double share = (p.run + double(p.step) / double(p.steps)) / p.runs;
+  const int width = 24, full = static_cast<int>(share * width);
+  const std::string bar = std::string(static_cast<size_t>(full), '#') +
+                          std::string(static_cast<size_t>(width - full), '.');
+  const std::string left = p.left < 0 ? "" : ", " + clock_text(p.left) + " left";
+  std::fprintf(stderr, "%s[%s] run %d/%d  %s seed %llu  step %lld/%lld  loss %.3f  %s%s%s",
+               terminal ? "\r\033[K" : "", bar.c_str(), p.run + 1, p.runs, p.label.c_str(),
+               static_cast<unsigned long long>(p.seed), static_cast<long long>(p.step),
+               static_cast<long long>(p.steps), p.loss, clock_text(p.elapsed).c_str(),
+               left.c_str(), terminal && !(last && p.run + 1 == p.runs) ? "" : "\n");
+}
+
+void print_summary(const green::StudyResult& r, const std::string& out) {
+  std::printf("%s%s%s%s%s%s\n", cell("net", 18).c_str(), cell("accuracy", -10).c_str(),
+              cell("FLOP weighted", -16).c_str(), cell("bytes", -10).c_str(),
+              cell("seconds", -10).c_str(), cell("joules (modelled)", -20).c_str());
+  for (const green::StudyRun& run : r.runs) {
+    char accuracy[16], seconds[16];
+    std::snprintf(accuracy, sizeof accuracy, "%.4f", run.accuracy);
+    std::snprintf(seconds, sizeof seconds, "%.1f", run.seconds);
+    std::printf("%s%s%s%s%s%s\n", cell(label(run.key), 18).c_str(), cell(accuracy, -10).c_str(),
+                cell(si(double(run.flops_weighted)), -16).c_str(),
+                cell(si(double(run.bytes)), -10).c_str(), cell(seconds, -10).c_str(),
+                cell(energy::energy_text(double(run.joules.uj)), -20).c_str());
+  }
+  std::printf("\nEvery run's joules are modelled from a published table (%s); none was measured.\n"
+              "Read %s/report.html; figures in runs.csv, layers.csv, study.json beside it.\n",
+              r.settings.energy_source.c_str(), out.c_str());
+}
+
+}  // namespace
+
+void add_study(CLI::App& app) {
+  auto* c = app.add_subcommand("study", "Studies on real data");
+  c->require_subcommand(1);
+  auto* l = c->add_subcommand("layers", "What conv, linear and ReLU layers cost (CAIN 2023)");
+  auto o = std::make_shared<green::StudyOptions>();
+  auto nets = std::make_shared<std::string>();
+  auto full = std::make_shared<bool>(false);
+  auto* epochs = l->add_option("--epochs", o->epochs, "Epochs of a run")->capture_default_str();
+  l->add_option("--dataset", o->dataset, "fashion-mnist or cifar10")->capture_default_str();
+  l->add_option("--data-dir", o->data_dir, "Folder of the data set");
+  l->add_option("--rows", o->rows, "Training images, stratified over the classes (default: all)");
+  l->add_option("--batch", o->batch, "Images in a step")->capture_default_str();
+  l->add_option("--seeds", o->seeds, "Repeats of the whole design")->capture_default_str();
+  l->add_option("--lr", o->lr, "Learning rate (default: 1e-3 fixed, 3e-4 as published)");
+  l->add_option("--nets", *nets, "cnn, cnn341 (linear, conv, relu), densepoly3, denselinear7, ... (default: cnn,densepoly3,denselinear3)");
+  l->add_option("--protocol", o->protocol, "fixed, or as-published with the study's oddities")->capture_default_str();
+  l->add_flag("--full", *full, "The published 25 epochs");
+  l->add_option("--out", o->out, "Folder of the results; a study that is there continues")->required();
+  l->callback([=] {
+    if (*full && epochs->count() == 0) o->epochs = 25;
+    if (!nets->empty()) o->nets = green::parse_nets(*nets);
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+    const green::StudyResult r = green::run_study(*o, stop, show, nullptr);
+    if (stop)
+      std::fprintf(stderr, "\ninterrupted; finished runs are kept in %s, the same command continues\n",
+                   o->out.c_str());
+    print_summary(r, o->out);
+    if (stop) throw CLI::RuntimeError(130);
+  });
+}
+
+}  // namespace wattle::cli

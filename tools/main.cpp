@@ -1,0 +1,67 @@
+// wattle: the command line.
+#include <cstdio>
+#include <exception>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "tools/cli.h"
+
+namespace wattle::cli {
+
+std::string si(double x) {
+  static const char* const prefix[] = {"", " k", " M", " G", " T", " P", " E"};
+  int p = 0;
+  double v = x;
+  while (std::abs(v) >= 999.5 && p < 6) v /= 1000, ++p;
+  char buf[32];
+  const int digits = p == 0 && v == static_cast<int64_t>(v) ? 0 : std::abs(v) >= 99.95 ? 0 : std::abs(v) >= 9.995 ? 1 : 2;
+  std::snprintf(buf, sizeof buf, "%.*f%s", digits, v, prefix[p]);
+  return buf;
+}
+
+std::string cell(const std::string& text, int width) {
+  const int n = static_cast<int>(text.size()), w = width < 0 ? -width : width;
+  if (n >= w) return text;
+  const std::string space(static_cast<size_t>(w - n), ' ');
+  return width < 0 ? space + text : text + space;
+}
+
+}  // namespace wattle::cli
+
+int main(int argc, char** argv) {
+  using namespace wattle;
+  CLI::App app{"Wattle: a deep-learning framework that counts every FLOP, byte and joule.", "wattle"};
+  app.require_subcommand(1);
+  app.set_help_all_flag("--help-all", "Help of every command");
+  int threads = 0;
+  app.add_option("--threads", threads, "Threads of parallel loops (default: OMP_NUM_THREADS, else the CPUs)")
+      ->check(CLI::PositiveNumber);
+  app.parse_complete_callback([&] {
+    if (threads > 0) set_num_threads(threads);
+  });
+  app.fallthrough();
+  cli::add_study(app);
+  cli::add_cost(app);
+  cli::add_train(app);
+  cli::add_explain(app);
+  cli::add_ops(app);
+  cli::add_op(app);
+  cli::add_data(app);
+  cli::add_bench(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? 0 : 2;
+  } catch (const error& e) {
+    std::fprintf(stderr, "wattle: %s\n", e.what());
+    return 1;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "wattle: out of memory\n");
+    return 1;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "wattle: internal error: %s\n", e.what());
+    return 3;
+  }
+  return 0;
+}
