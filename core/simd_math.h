@@ -159,23 +159,23 @@ template <int N> WATTLE_FORCE_INLINE f32<N> pow_halves(f32<N> a, f32<N> b) {
 
 /// a^b with all of C's special cases: lanes that pow_regular does not cover go through the library.
 template <int N> WATTLE_FORCE_INLINE f32<N> pow(f32<N> a, f32<N> b) {
-  // |b log2 a| < 126 holds when |b| (|exponent of a| + 1) < 126. A comparison chooses
-  // between floats, once: GCC 12 splits any other use of it into single lanes.
-  const i32<N> exponent = ((i32<N>)a >> 23) - 127;
-  f32<N> size = abs<N>(b) * (abs<N>(__builtin_convertvector(exponent, f32<N>)) + 1.0f);
-  size = a < 1.17549435e-38f ? set1<N>(1e9f) : size;
-  size = a <= 3.40282347e38f ? size : set1<N>(1e9f);
-  const f32<N> one = set1<N>(1.0f);
-  const f32<N> y = pow_halves<N>(size < 126.0f ? a : one, b);
-  int32_t below[N], all = -1;  // negative where size < 126
-  const i32<N> difference = (i32<N>)size - 0x42FC0000;
-  std::memcpy(below, &difference, sizeof below);
-  for (int i = 0; i < N; ++i) all &= below[i];
-  if (all < 0) return y;
+  // Covered: a positive and normal, and |b| (|exponent of a| + 1) < 126, hence |b log2 a| < 126.
+  // Tested by the signs of differences of bit patterns: GCC 12 splits combined comparisons of
+  // floats into single lanes.
+  const i32<N> bits = (i32<N>)a, exponent = (bits >> 23) - 127;
+  const f32<N> size = abs<N>(b) * (abs<N>(__builtin_convertvector(exponent, f32<N>)) + 1.0f);
+  const i32<N> smallest = (i32<N>)((u32<N>)bits - 0x00800000u);
+  const i32<N> largest = 0x7F7FFFFF - (bits & 0x7FFFFFFF);
+  const i32<N> other = (bits | smallest | largest | (0x42FBFFFF - (i32<N>)size)) >> 31;
+  const f32<N> y = pow_halves<N>((f32<N>)((bits & ~other) | (other & 0x3F800000)), b);
+  int32_t outside[N], any = 0;
+  std::memcpy(outside, &other, sizeof outside);
+  for (int i = 0; i < N; ++i) any |= outside[i];
+  if (!any) return y;
   float va[N], vb[N], vy[N];
   store<N>(va, a), store<N>(vb, b), store<N>(vy, y);
   for (int i = 0; i < N; ++i)
-    if (below[i] >= 0) vy[i] = std::pow(va[i], vb[i]);
+    if (outside[i]) vy[i] = std::pow(va[i], vb[i]);
   return load<N>(vy);
 }
 

@@ -48,8 +48,8 @@ double accuracy(nn::Sequential& net, const data::Dataset& test) {
 }
 
 void print(const green::Ledger& ledger) {
-  std::printf("%-8s %-12s %-10s %8s %12s %10s  %s\n", "layer", "kind", "phase", "ms", "MFLOP",
-              "MB", "energy");
+  std::printf("%-8s %-12s %-10s %8s %12s %10s  %s\n", "layer", "kind", "phase", "ms", "MFLOP", "MB",
+              "energy");
   for (const green::LedgerRow& r : ledger.rows)
     std::printf("%-8s %-12s %-10s %8.1f %12.2f %10.2f  %s\n", r.layer.c_str(), r.kind.c_str(),
                 name(r.phase).data(), r.ns * 1e-6, double(r.cost.flops()) * 1e-6,
@@ -74,7 +74,8 @@ int main(int argc, char** argv) try {
   int64_t done = 0;
   for (const data::Batch& b : loader) {
     const double loss = step(*net, adam, b);
-    if (++done % 100 == 0) std::printf("step %lld  loss %.3f\n", static_cast<long long>(done), loss);
+    if (++done % 100 == 0)
+      std::printf("step %lld  loss %.3f\n", static_cast<long long>(done), loss);
   }
   const green::Ledger ledger = green::make_ledger(counters(), green::module_kinds(*net));
   std::printf("test accuracy %.4f\n\n", accuracy(*net, split.test));

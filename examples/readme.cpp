@@ -18,6 +18,6 @@ int main() {
   tape.backward(cross_entropy(net(images), labels));
   adam.step();
   for (const green::LedgerRow& r : green::make_ledger(counters(), green::module_kinds(net)).rows)
-    std::printf("%-8s %-9s %9.0f FLOP %8.0f B %7.3f ms  %s\n", r.layer.c_str(), name(r.phase).data(),
+    std::printf("%-8s%-9s%11.0f FLOP %8.0f B %7.3f ms  %s\n", r.layer.c_str(), name(r.phase).data(),
                 1.0 * r.cost.flops(), 1.0 * r.cost.bytes(), r.ns / 1e6, r.joules.str().c_str());
 }

@@ -33,8 +33,8 @@ Geometry windows(const char* op, const Shape& x, const MaxPoolAttr& a) {
 }
 
 template <class F> void dispatch_tap(const Tensor& t, F&& fn) {
-  if (t.dtype() == DType::u8) fn(t.data<uint8_t>());
-  else fn(t.data<int32_t>());
+  if (t.dtype() == DType::u8) return fn(t.data<uint8_t>());
+  return fn(t.data<int32_t>());
 }
 
 // ---- max_pool2d ----
@@ -114,9 +114,10 @@ void max_pool2d_grad_ref(Ins in, Outs out, const MaxPoolGradAttr& a) {
     const T* gy = in[0].data<T>();
     T* gx = out[0].data<T>();
     for (int64_t i = 0; i < out[0].numel(); ++i) gx[i] = T(0);
-    dispatch_tap(in[1], [&](const auto* tap) {
+    dispatch_tap(in[1], [&]<class I>(const I* tap) {
+      const TapOffsets<I> offsets(g);
       for (int64_t p = 0; p < g.planes; ++p)
-        scatter_plane(g, gy + p * g.out_plane(), tap + p * g.out_plane(), gx + p * g.in_plane());
+        scatter_plane(g, offsets, gy + p * g.out_plane(), tap + p * g.out_plane(), gx + p * g.in_plane());
     });
   });
 }
@@ -132,12 +133,14 @@ template <class Isa> void max_pool2d_grad_simd(Ins in, Outs out, const MaxPoolGr
         if constexpr (std::is_same_v<I, uint8_t>)
           if (is_2x2(local)) {
             // A plane that the tiles left half done is done again as a whole.
-            const int64_t next = N >= 8 ? grad_2x2_tiles<N>(local, p0, p1, gy, tap, gx) : p0;
+            const bool small = N >= 8 && local.w.out < 8;
+            const int64_t next = small ? grad_2x2_tiles<N>(local, p0, p1, gy, tap, gx) : p0;
             return grad_2x2_planes<(N < 8 ? N : 8)>(local, next, p1, gy, tap, gx);
           }
+        const TapOffsets<I> offsets(local);
         std::fill_n(gx + p0 * local.in_plane(), (p1 - p0) * local.in_plane(), 0.f);
         for (int64_t p = p0; p < p1; ++p)
-          scatter_plane(local, gy + p * local.out_plane(), tap + p * local.out_plane(),
+          scatter_plane(local, offsets, gy + p * local.out_plane(), tap + p * local.out_plane(),
                         gx + p * local.in_plane());
       });
     });

@@ -2,6 +2,7 @@
 // number kh * KW + kw of its tap; the first largest value wins and not-a-number passes, as in PyTorch.
 #pragma once
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "ops/pool2d.h"
@@ -73,22 +74,23 @@ WATTLE_FORCE_INLINE void max_window(const Geometry& g, const T* x, int64_t oh, i
     tap = 0;
     return;
   }
-  // The winner is kept as a pointer, which is selected without a branch: which tap wins is a coin
-  // toss, and a wrong guess costs more than the comparison.
-  const T* best = x + (g.h.start(oh) + h0 * g.h.dilation) * g.w.in + g.w.start(ow) + w0 * g.w.dilation;
-  const T* const first = best;
+  // The winner's number and place are selected without branches: which tap wins is a coin toss, and
+  // a wrong guess costs more than the comparison.
+  const int64_t corner = g.h.start(oh) * g.w.in + g.w.start(ow);
   int64_t at = h0 * g.w.kernel + w0;
-  for (int64_t kh = h0; kh < h1; ++kh) {
-    const T* row = x + (g.h.start(oh) + kh * g.h.dilation) * g.w.in + g.w.start(ow);
+  int64_t place = corner + h0 * g.h.dilation * g.w.in + w0 * g.w.dilation;
+  const int64_t first = at;
+  for (int64_t kh = h0; kh < h1; ++kh)
     for (int64_t kw = w0; kw < w1; ++kw) {
-      const T* const v = row + kw * g.w.dilation;
-      if (v == first) continue;
-      const bool take = static_cast<int>(*v > *best) | static_cast<int>(num::isnan(*v));
-      best = take ? v : best;
-      at = take ? kh * g.w.kernel + kw : at;
+      const int64_t k = kh * g.w.kernel + kw;
+      if (k == first) continue;
+      const int64_t here = corner + kh * g.h.dilation * g.w.in + kw * g.w.dilation;
+      const T& v = x[here];
+      const int64_t take = -(static_cast<int64_t>(v > x[place]) | static_cast<int64_t>(num::isnan(v)));
+      at ^= (at ^ k) & take;
+      place ^= (place ^ here) & take;
     }
-  }
-  y = *best;
+  y = x[place];
   tap = static_cast<I>(at);
 }
 
@@ -226,30 +228,45 @@ WATTLE_FORCE_INLINE void grad_2x2_planes(const Geometry& g, int64_t p0, int64_t 
   }
 }
 
-// Small planes: N results or fewer and the inputs below them, as many whole planes (or, where no odd
-// last row lies between them, pairs of rows) as fit. Input i belongs to result from[i], as its tap[i].
+// Small planes: a tile is a run of at most N results and of the inputs above them, `units` times
+// `rows` rows of input that hold `pairs` rows of results. Input i is tap[i] of result from[i].
 template <int N> struct Tile {
   static constexpr int most = 160;  // the worst tile is N planes of 3x3
   int64_t results = 0, inputs = 0, vectors = 0;
   int32_t from[most], tap[most];
 
-  explicit Tile(const Geometry& g) {
-    const bool pairs = g.h.in % 2 == 0;
-    const int64_t rows = pairs ? 2 : g.h.in, unit = (pairs ? 1 : g.h.out) * g.w.out;
-    const int64_t units = N / unit;
+  void fill(const Geometry& g, int64_t rows, int64_t pairs, int64_t units) {
+    const int64_t unit = pairs * g.w.out;
     results = units * unit;
     inputs = units * rows * g.w.in;
     vectors = (inputs + N - 1) / N;
-    if (vectors * N > most) results = 0;
+    if (results > N || vectors * N > most) results = 0;
     if (results == 0) return;
     for (int64_t i = 0; i < vectors * N; ++i) {
       const int64_t r = i / g.w.in % rows, c = i % g.w.in, u = i / (rows * g.w.in);
-      const bool used = u < units && r / 2 < (pairs ? 1 : g.h.out) && c / 2 < g.w.out;
+      const bool used = u < units && r / 2 < pairs && c / 2 < g.w.out;
       from[i] = used ? static_cast<int32_t>(u * unit + r / 2 * g.w.out + c / 2) : 0;
       tap[i] = used ? static_cast<int32_t>(r % 2 * 2 + c % 2) : -1;
     }
   }
 };
+
+// Where no odd last row lies between them, pairs of rows follow each other through all planes; else
+// a tile is some planes, or two tiles make one. False when no such tiling exists.
+template <int N> bool fill_tiles(const Geometry& g, Tile<N> (&tiles)[2], int& count) {
+  const int64_t plane = g.out_plane(), pairs = N / g.w.out;
+  count = 1;
+  if (g.h.in % 2 == 0) {
+    tiles[0].fill(g, 2, 1, pairs);
+  } else if (plane <= N) {
+    tiles[0].fill(g, g.h.in, g.h.out, N / plane);
+  } else if (pairs > 0) {
+    count = 2;
+    tiles[0].fill(g, 2 * pairs, pairs, 1);
+    tiles[1].fill(g, g.h.in - 2 * pairs, g.h.out - pairs, 1);
+  }
+  return tiles[0].results > 0 && (count == 1 || tiles[1].results > 0);
+}
 
 template <int N>
 WATTLE_FORCE_INLINE void grad_tile(const Tile<N>& tile, const float* gy, const uint8_t* tap, float* gx) {
@@ -263,35 +280,58 @@ WATTLE_FORCE_INLINE void grad_tile(const Tile<N>& tile, const float* gy, const u
   }
 }
 
-// Tiles as long as their vectors stay inside the task's planes and the results; returns the number
-// of planes that are done.
+// Tiles as long as their vectors stay inside the task's planes and the results; returns the first
+// plane that is not done whole.
 template <int N>
 WATTLE_FORCE_INLINE int64_t grad_2x2_tiles(const Geometry& g, int64_t p0, int64_t p1, const float* gy,
                                            const uint8_t* tap, float* gx) {
-  const Tile<N> tile(g);
-  if (tile.results == 0) return p0;
+  Tile<N> tiles[2];
+  int count = 0;
+  if (!fill_tiles<N>(g, tiles, count)) return p0;
   int64_t o = p0 * g.out_plane(), i = p0 * g.in_plane();
-  while (o + N <= g.planes * g.out_plane() && o + tile.results <= p1 * g.out_plane() &&
-         i + tile.vectors * N <= p1 * g.in_plane()) {
+  for (int k = 0;; k = count - 1 - k) {
+    const Tile<N>& tile = tiles[k];
+    if (o + N > g.planes * g.out_plane() || o + tile.results > p1 * g.out_plane() ||
+        i + tile.vectors * N > p1 * g.in_plane())
+      return o / g.out_plane();
     grad_tile<N>(tile, gy + o, tap + o, gx + i);
     o += tile.results;
     i += tile.inputs;
   }
-  return o / g.out_plane();
 }
 
 // ---- Gradient of any geometry ----
 
+// Where tap t lies from the start of its window: tabled where taps are bytes, as division is slow.
+template <class I> struct TapOffsets {
+  static constexpr int64_t tabled = std::is_same_v<I, uint8_t> ? 256 : 1;
+  const Geometry& g;
+  int32_t h_[tabled], w_[tabled];
+  explicit TapOffsets(const Geometry& geometry) : g(geometry) {
+    if (tabled > 1)
+      for (int64_t t = 0; t < tabled; ++t) h_[t] = static_cast<int32_t>(h_of(t)), w_[t] = static_cast<int32_t>(w_of(t));
+  }
+  int64_t h(I t) const { return tabled > 1 ? h_[t] : h_of(t); }
+  int64_t w(I t) const { return tabled > 1 ? w_[t] : w_of(t); }
+
+ private:
+  int64_t h_of(int64_t t) const { return t / g.w.kernel * g.h.dilation; }
+  int64_t w_of(int64_t t) const { return t % g.w.kernel * g.w.dilation; }
+};
+
 // Adds gy to the position its tap names; an index that names none is left out. gx is zero at first.
 template <class T, class I>
-WATTLE_FORCE_INLINE void scatter_plane(const Geometry& g, const T* gy, const I* tap, T* gx) {
+WATTLE_FORCE_INLINE void scatter_plane(const Geometry& g, const TapOffsets<I>& offsets, const T* gy,
+                                       const I* tap, T* gx) {
+  const uint64_t height = static_cast<uint64_t>(g.h.in), width = static_cast<uint64_t>(g.w.in);
   for (int64_t oh = 0; oh < g.h.out; ++oh)
     for (int64_t ow = 0; ow < g.w.out; ++ow) {
-      const int64_t o = oh * g.w.out + ow, t = static_cast<int64_t>(tap[o]);
-      const int64_t h = g.h.start(oh) + t / g.w.kernel * g.h.dilation;
-      const int64_t w = g.w.start(ow) + t % g.w.kernel * g.w.dilation;
+      const int64_t o = oh * g.w.out + ow;
+      const I t = tap[o];
+      const uint64_t h = static_cast<uint64_t>(g.h.start(oh) + offsets.h(t));  // negative = huge
+      const uint64_t w = static_cast<uint64_t>(g.w.start(ow) + offsets.w(t));
       const T v = gy[o];
-      if (t >= 0 && h >= 0 && h < g.h.in && w >= 0 && w < g.w.in) gx[h * g.w.in + w] += v;
+      if (h < height && w < width) gx[h * width + w] += v;
     }
 }
 

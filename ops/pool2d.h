@@ -16,19 +16,23 @@ struct Axis {
 
   int64_t start(int64_t o) const { return o * stride - pad; }
   /// First tap that is not left of the input, and the first that is right of it (or kernel).
-  int64_t first(int64_t o) const {
-    const int64_t s = start(o);
-    return s >= 0 ? 0 : std::min(kernel, (-s + dilation - 1) / dilation);
-  }
+  int64_t first(int64_t o) const { return std::min(kernel, taps_before(-start(o))); }
   int64_t last(int64_t o) const {
-    const int64_t room = in - start(o);
-    return room <= 0 ? first(o) : std::max(first(o), std::min(kernel, (room + dilation - 1) / dilation));
+    return std::max(first(o), std::min(kernel, taps_before(in - start(o))));
   }
   /// Outputs [begin, end) whose taps are all in bounds.
   int64_t inner_begin() const { return std::min(out, (pad + stride - 1) / stride); }
   int64_t inner_end() const {
     const int64_t room = in + pad - (kernel - 1) * dilation - 1;
     return room < 0 ? inner_begin() : std::clamp(room / stride + 1, inner_begin(), out);
+  }
+
+ private:
+  // Taps in front of the position `distance` from the first; kernels call this for every window, so
+  // the common case does without the division.
+  int64_t taps_before(int64_t distance) const {
+    if (distance <= 0) return 0;
+    return dilation == 1 ? distance : (distance + dilation - 1) / dilation;
   }
 };
 

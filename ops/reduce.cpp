@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t grain = 1 << 15;      // elements per chunk of a parallel loop
 constexpr int64_t block = 4096;         // elements of a row summed in f32
-constexpr int64_t row_block = 64;            // rows of a column sum summed in f32
+constexpr int64_t row_block = 64;       // rows of a column sum summed in f32
 constexpr int64_t column_tile = 1024;   // columns per chunk
 
 std::unique_ptr<float[]> scratch(int64_t n) {
@@ -79,7 +79,7 @@ template <class Isa> void sum_rows(const float* x, float* y, int64_t outer, int6
 // Sums `rows` rows of `m` neighbouring columns of a matrix with row stride `step`.
 template <int N>
 WATTLE_FORCE_INLINE void sum_tile(const float* x, float* y, int64_t rows, int64_t m, int64_t step) {
-  constexpr int U = 64 / N > 8 ? 8 : 64 / N;
+  constexpr int U = 8;
   int64_t c = 0;
   for (; c + U * N <= m; c += U * N) {
     simd::f32<N> acc[U] = {};

@@ -1,4 +1,5 @@
-// The op of docs/ADDING_AN_OP.md, extracted from the page and compiled, passes what every op passes.
+// The op of docs/ADDING_AN_OP.md, extracted from the page and compiled, passes what every op
+// passes.
 #include <gtest/gtest.h>
 
 #include "leaky_relu.h"

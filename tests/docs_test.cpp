@@ -138,13 +138,14 @@ std::string ops_page() {
       "| op | what | equation | attributes and defaults | gradient | kernels, fastest first | cost "
       "of the first sample |\n|---|---|---|---|---|---|---|\n";
   return str(
-      "# The ops\n\nMade from the registry by `WATTLE_UPDATE_DOCS=1 ./wattle test -R '^Docs\\.'`; a "
+      "# The ops\n\nMade from the registry by `WATTLE_UPDATE_DOCS=1 ./wattle test -R '^Docs\\.'`; "
+      "a "
       "test compares.\n`wattle ops NAME` shows one op with its source line and says which kernels "
       "run on this machine.\nThe last column is the declared cost of the op's first sample in f32 "
       "(shapes of the operands: operations and\nunique bytes); what the columns mean is in "
       "[COST_RULES.md](COST_RULES.md).\n\n",
-      count, " ops.\n\n## Called by users\n\n", head, general,
-      "\n## Called by backward rules\n\n", head, gradients);
+      count, " ops.\n\n## Called by users\n\n", head, general, "\n## Called by backward rules\n\n",
+      head, gradients);
 }
 
 TEST(Docs, OpsPageIsTheRegistry) {
@@ -168,8 +169,7 @@ TEST(Docs, EveryCommandIsInTheReadme) {
 // Targets of [text](target) outside of code.
 std::vector<std::string> links(const std::string& page) {
   std::vector<std::string> out;
-  const std::string text =
-      std::regex_replace(page, std::regex("```[^`]*```|`[^`\n]*`"), "code");
+  const std::string text = std::regex_replace(page, std::regex("```[^`]*```|`[^`\n]*`"), "code");
   const std::regex link("\\]\\(([^)#\\s]+)[^)]*\\)");
   for (std::sregex_iterator i(text.begin(), text.end(), link), end; i != end; ++i)
     if (!(*i)[1].str().starts_with("http")) out.push_back((*i)[1]);

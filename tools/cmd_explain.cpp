@@ -26,8 +26,8 @@ std::string time_text(double ns) {
 void print_value(const Value& v, const char* lead, int indent, const std::string& note) {
   const std::string space(static_cast<size_t>(indent), ' ');
   if (!v.present) return print(str(space, cell(str(lead, v.role), 8), " not given"));
-  print(str(space, cell(str(lead, v.role), 8), " = ", v.name == v.role ? "" : str(v.name, "  "), v.dtype,
-            " ", v.shape, note));
+  print(str(space, cell(str(lead, v.role), 8), " = ", v.name == v.role ? "" : str(v.name, "  "),
+            v.dtype, " ", v.shape, note));
   print(str(space, std::string(11, ' '), values_text(v, indent + 11)));
 }
 
@@ -39,9 +39,9 @@ std::string attrs_text(const Line& l) {
 
 std::string cost_text(const Line& l) {
   if (l.op->is_view) return "a view: 0 FLOP, 0 B, 0 J modelled";
-  std::string s = str(l.cost.flops(), " FLOP, ", l.cost.read, " B read, ", l.cost.written,
-                      " B written, ", joules_text(l.fj), " modelled, ", time_text(l.ns),
-                      ", kernel ", l.kernel);
+  std::string s =
+      str(l.cost.flops(), " FLOP, ", l.cost.read, " B read, ", l.cost.written, " B written, ",
+          joules_text(l.fj), " modelled, ", time_text(l.ns), ", kernel ", l.kernel);
   if (l.executed != l.cost) s += str(", executed ", l.executed.flops(), " FLOP");
   return s;
 }
@@ -84,7 +84,8 @@ void print_backward(const Trace& t) {
   print("\nBACKWARD: the same lines from the last to the first. The walk starts with d(loss) = 1.");
   for (const Back& b : t.backward) {
     const Line& line = t.forward[b.line];
-    print(str("\n", cell(line.number, 4), "back through ", line.op->name, " (", source(*line.op), ")"));
+    print(str("\n", cell(line.number, 4), "back through ", line.op->name, " (", source(*line.op),
+              ")"));
     for (const Value& g : b.grad_out)
       if (g.present)
         print(str("    comes in   ", g.name, "  ", g.shape, "\n", std::string(15, ' '),
@@ -92,8 +93,7 @@ void print_backward(const Trace& t) {
     for (const Line& l : b.calls) {
       print_head(l, 4);
       for (const Value& v : l.in)
-        if (v.present)
-          print(str("        ", cell(v.role, 7), " = ", v.name, "  ", v.shape));
+        if (v.present) print(str("        ", cell(v.role, 7), " = ", v.name, "  ", v.shape));
       for (const Value& v : l.out) print_value(v, "-> ", 8, "");
       print_facts(l, 8);
     }
@@ -163,7 +163,8 @@ void print_lesson(const Lesson& l) {
   const Settings& s = l.settings;
   print("The exclusive or: one training step, line by line");
   print(str("net       ", l.net));
-  print(str("training  ", s.optimizer, ", lr ", s.lr, ", seed ", s.seed, "; step ", s.at, " of ", s.steps));
+  print(str("training  ", s.optimizer, ", lr ", s.lr, ", seed ", s.seed, "; step ", s.at, " of ",
+            s.steps));
   print(str("joules    modelled: operations executed and unique bytes, times the table ",
             energy::horowitz45().name, "; none is measured\n"));
   print_forward(l.trace);
@@ -191,7 +192,8 @@ void add_explain(CLI::App& app) {
     const Lesson lesson = run_lesson(*s);
     if (!html->empty()) {
       io::write_file(*html, page_html(lesson));
-      std::fprintf(stderr, "%s: open it in a browser; the arrow keys step through it\n", html->c_str());
+      std::fprintf(stderr, "%s: open it in a browser; the arrow keys step through it\n",
+                   html->c_str());
     }
     if (*as_json) {
       std::printf("%s\n", page_json(lesson).c_str());

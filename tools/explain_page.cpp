@@ -28,8 +28,8 @@ json to_json(const Value& v) {
   if (!v.present) return {};
   json shape = json::array();
   for (const int64_t n : v.shape) shape.push_back(n);
-  return {{"name", v.name}, {"role", v.role}, {"saved", v.saved}, {"shape", shape},
-          {"dtype", v.dtype}, {"v", numbers(v.v)}};
+  return {{"name", v.name}, {"role", v.role},   {"saved", v.saved},
+          {"shape", shape}, {"dtype", v.dtype}, {"v", numbers(v.v)}};
 }
 
 json to_json(const Values& vs) {
@@ -41,12 +41,25 @@ json to_json(const Values& vs) {
 json to_json(const Line& l) {
   json attrs = json::object();
   for (const AttrText& a : l.attrs) attrs[a.name] = a.text;
-  return {{"n", l.number}, {"op", l.op->name}, {"equation", l.op->equation},
-          {"about", about(*l.op)}, {"derivative", derivative(*l.op)}, {"source", source(*l.op)},
-          {"view", l.op->is_view}, {"attrs", attrs}, {"in", to_json(l.in)}, {"out", to_json(l.out)},
-          {"kernel", l.kernel}, {"layer", l.layer}, {"flops", l.cost.flops()},
-          {"executed_flops", l.executed.flops()}, {"mac", l.cost.mac}, {"read", l.cost.read},
-          {"written", l.cost.written}, {"ns", l.ns}, {"nj", l.fj * 1e-6},
+  return {{"n", l.number},
+          {"op", l.op->name},
+          {"equation", l.op->equation},
+          {"about", about(*l.op)},
+          {"derivative", derivative(*l.op)},
+          {"source", source(*l.op)},
+          {"view", l.op->is_view},
+          {"attrs", attrs},
+          {"in", to_json(l.in)},
+          {"out", to_json(l.out)},
+          {"kernel", l.kernel},
+          {"layer", l.layer},
+          {"flops", l.cost.flops()},
+          {"executed_flops", l.executed.flops()},
+          {"mac", l.cost.mac},
+          {"read", l.cost.read},
+          {"written", l.cost.written},
+          {"ns", l.ns},
+          {"nj", l.fj * 1e-6},
           {"memory_nj", l.memory_fj * 1e-6}};
 }
 
@@ -57,15 +70,21 @@ json to_json(const std::vector<Line>& lines) {
 }
 
 json to_json(const Back& b) {
-  return {{"line", b.line}, {"grad_out", to_json(b.grad_out)}, {"grad_in", to_json(b.grad_in)},
+  return {{"line", b.line},
+          {"grad_out", to_json(b.grad_out)},
+          {"grad_in", to_json(b.grad_in)},
           {"calls", to_json(b.calls)}};
 }
 
 json lesson_json(const Lesson& l) {
   const Settings& s = l.settings;
   json j{{"net", l.net},
-         {"settings", {{"steps", s.steps}, {"at", s.at}, {"optimizer", s.optimizer}, {"lr", s.lr},
-                       {"seed", s.seed}}},
+         {"settings",
+          {{"steps", s.steps},
+           {"at", s.at},
+           {"optimizer", s.optimizer},
+           {"lr", s.lr},
+           {"seed", s.seed}}},
          {"energy_kind", "modelled_table"},
          {"energy_source", energy::horowitz45().name},
          {"energy_title", energy::horowitz45().title}};
@@ -80,7 +99,8 @@ json lesson_json(const Lesson& l) {
   j["target"] = to_json(l.target);
   j["first"] = to_json(l.first);
   j["last"] = to_json(l.last);
-  j["map"] = {{"side", l.grid}, {"first", numbers(l.map_first, "%.3g")},
+  j["map"] = {{"side", l.grid},
+              {"first", numbers(l.map_first, "%.3g")},
               {"last", numbers(l.map_last, "%.3g")}};
   j["counters_agree"] = l.counters_agree;
   return j;
@@ -88,7 +108,8 @@ json lesson_json(const Lesson& l) {
 
 // Inside <script> a "</script" or "<!--" in a text would end it: no '<' is left.
 std::string embedded(std::string text) {
-  for (size_t at = 0; (at = text.find('<', at)) != text.npos; at += 6) text.replace(at, 1, "\\u003c");
+  for (size_t at = 0; (at = text.find('<', at)) != text.npos; at += 6)
+    text.replace(at, 1, "\\u003c");
   return text;
 }
 
@@ -111,15 +132,17 @@ constexpr std::string_view body = R"html(
 std::string page_json(const Lesson& lesson) { return lesson_json(lesson).dump(); }
 
 std::string page_html(const Lesson& lesson) {
-  return str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-             "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-             "<title>Wattle: one training step, line by line</title>\n<style>",
-             page_style, "</style></head>\n<body>", body,
-             "<script type=\"application/json\" id=\"data\">", embedded(page_json(lesson)),
-             "</script>\n<script>\n'use strict';\n"
-             "const D = JSON.parse(document.getElementById('data').textContent), lines = D.forward;",
-             work_script, graph_script, page_script,
-             "</script></body></html>\n");
+  return str(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+      "<title>Wattle: one training step, line by line</title>\n<style>",
+      page_style, "</style></head>\n<body>", body, "<script type=\"application/json\" id=\"data\">",
+      embedded(page_json(lesson)),
+      "</script>\n<script>\n'use strict';\n"
+      "const D = JSON.parse(document.getElementById('data').textContent);\n"
+      "const lines = D.forward;\n",
+      work_script, graph_script, page_script, stage_script, "show(stepFromHash());\n",
+      "</script></body></html>\n");
 }
 
 }  // namespace wattle::cli::explain

@@ -13,7 +13,8 @@ std::string page_html(const Lesson& lesson);
 std::string page_json(const Lesson& lesson);
 
 extern const std::string_view page_style;    ///< explain_style.cpp
-extern const std::string_view page_script;   ///< explain_script.cpp: steps, tables, panels
+extern const std::string_view page_script;   ///< explain_script.cpp: steps, tables, panel, keys
+extern const std::string_view stage_script;  ///< explain_stages.cpp: what a step shows
 extern const std::string_view graph_script;  ///< explain_graph.cpp: layout and drawing of the graph
 extern const std::string_view work_script;   ///< explain_work.cpp: one result worked by hand
 

@@ -6,18 +6,36 @@ namespace wattle::cli::explain {
 const std::string_view page_script = R"js(
 // ---- The steps of the lesson ----
 const steps = [{kind: 'intro', phase: 'intro', title: 'The task', short: 'start'}];
-lines.forEach((l, i) => steps.push({kind: 'forward', phase: 'forward', i, title: `${l.n}  ${l.op}`, short: `${l.n} ${l.op}`}));
+lines.forEach(
+    (l, i) => steps.push(
+        {kind: 'forward', phase: 'forward', i, title: `${l.n}  ${l.op}`, short: `${l.n} ${l.op}`}));
 steps.push({kind: 'seed', phase: 'backward', title: 'Turn round', short: 'seed'});
-D.backward.forEach((b, k) => steps.push({kind: 'backward', phase: 'backward', k, i: b.line,
-  title: `back through ${lines[b.line].n}  ${lines[b.line].op}`, short: `${lines[b.line].op} \u2190 ${lines[b.line].n}`}));
-D.optimizer.forEach((s, k) => steps.push({kind: 'optimizer', phase: 'optimizer', k, title: `${s.op}: ${s.in[0].name}`, short: s.in[0].name}));
+D.backward.forEach((b, k) => steps.push({
+  kind: 'backward',
+  phase: 'backward',
+  k,
+  i: b.line,
+  title: `back through ${lines[b.line].n}  ${lines[b.line].op}`,
+  short: `\u2190 ${lines[b.line].op}`
+}));
+D.optimizer.forEach((s, k) => steps.push({
+  kind: 'optimizer',
+  phase: 'optimizer',
+  k,
+  title: `${s.op}: ${s.in[0].name}`,
+  short: s.in[0].name
+}));
 steps.push({kind: 'result', phase: 'result', title: 'After training', short: 'result'});
 
 const phases = ['forward', 'backward', 'optimizer'];
-const callsOf = s => s.kind === 'forward' ? [lines[s.i]] : s.kind === 'backward' ? D.backward[s.k].calls
-  : s.kind === 'optimizer' ? [D.optimizer[s.k]] : [];
-const joules = nj => nj === 0 ? '0 J' : nj >= 999.5 ? (nj / 1000).toPrecision(3) + ' \u00b5J'
-  : nj >= .9995 ? nj.toPrecision(3) + ' nJ' : (nj * 1000).toPrecision(3) + ' pJ';
+const callsOf = s => s.kind === 'forward' ? [lines[s.i]] :
+    s.kind === 'backward'                 ? D.backward[s.k].calls :
+    s.kind === 'optimizer'                ? [D.optimizer[s.k]] :
+                                            [];
+const joules = nj => nj === 0 ? '0 J' :
+    nj >= 999.5               ? (nj / 1000).toPrecision(3) + ' \u00b5J' :
+    nj >= .9995               ? nj.toPrecision(3) + ' nJ' :
+                                (nj * 1000).toPrecision(3) + ' pJ';
 const time = ns => ns >= 999.5 ? (ns / 1000).toPrecision(3) + ' \u00b5s' : ns.toFixed(0) + ' ns';
 const total = (calls, f) => calls.reduce((a, c) => a + f(c), 0);
 
@@ -30,23 +48,33 @@ function stateAt(n) {
     const nj = total(before.filter(t => t.i === i).flatMap(callsOf), c => c.nj);
     return nj ? joules(nj) + ' modelled' : '';
   };
-  return {phase: s.phase, line: s.i, seed: s.kind === 'seed', spent,
+  return {
+    phase: s.phase,
+    line: s.i,
+    seed: s.kind === 'seed',
+    spent,
     forward: before.filter(t => t.kind === 'forward').length,
-    passed: new Set(ran.map(b => b.line)), gradOf: (i, k) => grads.get(i + ':' + k),
-    hasGrad: name => ran.some(b => lines[b.line].in.some((v, k) => v && v.name === name && b.grad_in[k])),
+    passed: new Set(ran.map(b => b.line)),
+    gradOf: (i, k) => grads.get(i + ':' + k),
+    hasGrad: name =>
+        ran.some(b => lines[b.line].in.some((v, k) => v && v.name === name && b.grad_in[k])),
     param: s.kind === 'optimizer' ? D.optimizer[s.k].in[0].name : null,
-    updated: new Set(before.filter(t => t.kind === 'optimizer').map(t => D.optimizer[t.k].in[0].name))};
+    updated:
+        new Set(before.filter(t => t.kind === 'optimizer').map(t => D.optimizer[t.k].in[0].name))
+  };
 }
 
 // ---- Tables ----
 function table(t, isOut) {
-  const cols = t.shape.length ? t.shape[t.shape.length - 1] : 1, rows = Math.ceil(t.v.length / Math.max(cols, 1));
+  const cols = t.shape.length ? t.shape[t.shape.length - 1] : 1,
+        rows = Math.ceil(t.v.length / Math.max(cols, 1));
   const top = Math.max(...t.v.map(v => Math.abs(v ?? 0)), 1e-30);
   const body = el('table', {class: 't' + (isOut ? ' out' : '') + (rows > 4 ? ' tall' : '')});
   for (let r = 0; r < rows; ++r) {
     const tr = body.insertRow();
     t.v.slice(r * cols, (r + 1) * cols).forEach((v, c) => {
-      const style = `--h:var(--${v < 0 ? 'minus' : 'plus'});--a:${(Math.abs(v ?? 0) / top).toFixed(3)}`;
+      const style =
+          `--h:var(--${v < 0 ? 'minus' : 'plus'});--a:${(Math.abs(v ?? 0) / top).toFixed(3)}`;
       tr.append(el('td', {style, 'data-i': r * cols + c}, num(v)));
     });
   }
@@ -54,20 +82,32 @@ function table(t, isOut) {
 }
 function figure(t, opts = {}) {
   const same = t.role === t.name || opts.plain;
-  const cap = el('figcaption', {}, el('b', {}, same ? t.name : t.role), same ? '' : ' = ' + t.name, el('br'),
-    el('span', {class: 'soft'}, shapeText(t.shape) + (opts.note ? ' ' + opts.note : '')),
-    t.saved ? el('span', {class: 'saved', title: 'kept until the walk back has passed'}, 'saved') : null);
+  const cap = el(
+      'figcaption', {}, el('b', {}, same ? t.name : t.role), same ? '' : ' = ' + t.name, el('br'),
+      el('span', {class: 'soft'}, shapeText(t.shape) + (opts.note ? ' ' + opts.note : '')),
+      t.saved ?
+          el('span', {class: 'saved', title: 'kept until the walk back has passed'}, 'saved') :
+          null);
   const body = table(t, opts.out);
-  const cut = t.v.length < t.shape.reduce((a, b) => a * b, 1) ? el('p', {class: 'soft'}, 'first elements') : null;
+  const cut = t.v.length < t.shape.reduce((a, b) => a * b, 1) ?
+      el('p', {class: 'soft'}, 'first elements') :
+      null;
   return el('figure', {}, cap, body, cut);
 }
 
 // The result's largest element is worked by hand at first; hovering or clicking picks another.
 function card(call, note = {}) {
-  const head = el('div', {class: 'cardhead'}, el('b', {}, `${call.n}  ${call.op}`), el('code', {}, call.equation),
-    el('span', {class: 'cost'}, costLine(call)));
-  if (call.view) return el('div', {class: 'card view'}, el('b', {}, `${call.n} ${call.op}: `), `${call.in[0].name} ` +
-    `${shapeText(call.in[0].shape)} \u2192 ${call.out[0].name} ${shapeText(call.out[0].shape)}: a view, nothing moves, 0 J modelled`);
+  const head =
+      el('div', {class: 'cardhead'}, el('b', {}, `${call.n}  ${call.op}`),
+         el('code', {}, call.equation), el('span', {class: 'cost'}, costLine(call)));
+  if (call.view) {
+    const [a, b] = [call.in[0], call.out[0]], from = shapeText(a.shape), to = shapeText(b.shape);
+    return el(
+        'div', {class: 'card view'}, el('b', {}, `${call.n} ${call.op}: `),
+        from === to ? `${b.name} has its shape ${to} already` :
+                      `${a.name} ${from} \u2192 ${b.name} ${to}`,
+        '; a view, no byte moves, 0 J modelled');
+  }
   const ins = call.in.map(v => v && figure(v, {note: note.in && v.role !== 'grad' ? note.in : ''}));
   const outs = call.out.map(v => figure(v, {out: true, note: note.out}));
   const text = el('div', {class: 'work'});
@@ -77,12 +117,17 @@ function card(call, note = {}) {
     if (!w) return;
     text.textContent = w.text;
     box.querySelectorAll('td').forEach(td => td.classList.remove('used', 'pick'));
-    outs.forEach((f, k) => f.querySelector(`td[data-i="${at}"]`)?.classList.toggle('pick', k === o));
-    w.use.forEach((cells, k) => ins[k] && cells.forEach(i => ins[k].querySelector(`td[data-i="${i}"]`)?.classList.add('used')));
+    outs.forEach(
+        (f, k) => f.querySelector(`td[data-i="${at}"]`)?.classList.toggle('pick', k === o));
+    w.use.forEach(
+        (cells, k) => ins[k] &&
+            cells.forEach(i => ins[k].querySelector(`td[data-i="${i}"]`)?.classList.add('used')));
   };
   const tables = el('div', {class: 'tables'}, ins, el('span', {class: 'sign'}, '\u2192'), outs);
   const attrs = Object.entries(call.attrs).map(([k, v]) => `${k} = ${v}`).join(', ');
-  const foot = el('p', {class: 'soft'}, attrs ? `with ${attrs} \u00b7 ` : '', el('code', {}, call.source), ` \u00b7 kernel ${call.kernel} \u00b7 ${time(call.ns)}`);
+  const foot =
+      el('p', {class: 'soft'}, attrs ? `with ${attrs} \u00b7 ` : '', el('code', {}, call.source),
+         ` \u00b7 kernel ${call.kernel} \u00b7 ${time(call.ns)}`);
   const box = el('div', {class: 'card'}, head, tables, text, foot);
   outs.forEach((f, o) => ['mouseover', 'click'].forEach(type => f.addEventListener(type, ev => {
     const td = ev.target.closest('td');
@@ -92,106 +137,64 @@ function card(call, note = {}) {
   pick(0, Math.max(0, sizes.indexOf(Math.max(...sizes))));
   return box;
 }
-const costLine = c => `${c.flops} FLOP \u00b7 ${c.read + c.written} B \u00b7 ${joules(c.nj)} modelled`;
-
-// ---- The stage: what happens in this step ----
-const stages = {
-  intro() {
-    return [el('div', {class: 'card'}, el('h2', {}, 'Teach a net the exclusive or'),
-      el('p', {}, 'Four points, four wanted answers: 1 where exactly one coordinate is 1. No straight line separates the ones from the zeros, so the net needs a hidden layer. It starts with random weights and knows nothing:'),
-      el('div', {class: 'maps'}, map(D.map.first, D.first, 'Before training'),
-        el('div', {class: 'wide'}, el('p', {}, el('b', {}, 'How to read this page')), el('ul', {class: 'plain'},
-          el('li', {}, 'Press the right arrow key to run the next op, the left one to go back. The graph above shows where you are; click an op to go there.'),
-          el('li', {}, 'Forward (blue), numbers run from left to right and end in one number, the loss.'),
-          el('li', {}, 'Backward (orange), the gradient runs from right to left: how much would the loss change if this number grew a little?'),
-          el('li', {}, 'The optimiser (violet) then moves every parameter a little against its gradient.'),
-          el('li', {}, 'Move the mouse over a result: the numbers it came from light up, with the arithmetic below.'),
-          el('li', {}, 'Names: %1 is the result of line 1 of the tape, d%1 its gradient. Saved: kept until the walk back has used it.'),
-          el('li', {}, 'Every op is charged its operations, bytes and joules. The joules are modelled from a published table, not measured.')))))];
-  },
-  forward(s) {
-    const l = lines[s.i];
-    return [card(l)];
-  },
-  seed() {
-    const y = lines[lines.length - 1].out[0];
-    return [el('div', {class: 'card'}, el('h2', {}, `The loss is ${num(y.v[0])}. Who is to blame?`),
-      el('p', {}, 'The tape now holds every op of the way forward, in order, with what each has saved. Backward reads it from the last line to the first and asks each op the same question: if your result should change, how do your operands have to change?'),
-      el('p', {}, 'The loss changes one to one with itself, so the walk starts with d(loss) = 1. Each op multiplies what arrives by its own derivative and hands it on. That is the chain rule.'))];
-  },
-  backward(s) {
-    const b = D.backward[s.k], l = lines[s.i];
-    const incoming = b.grad_out.filter(Boolean).map(g => figure(g, {plain: true}));
-    const going = b.grad_in.map((g, k) => g && figure(g, {plain: true, note: 'to ' + l.in[k].name})).filter(Boolean);
-    const idle = l.in.filter((v, k) => v && !b.grad_in[k]).map(v => v.name);
-    return [el('div', {class: 'card flow'}, el('div', {}, el('p', {class: 'lead'}, 'Arrives'), el('div', {class: 'tables'}, incoming)), el('span', {class: 'sign'}, '\u2192'),
-        el('div', {}, el('p', {class: 'lead'}, 'Leaves'), el('div', {class: 'tables'}, going)),
-        idle.length ? el('p', {class: 'soft'}, `Nothing goes to ${idle.join(', ')}: it is no parameter, so nobody asks.`) : null),
-      el('p', {class: 'lead'}, `How: ${l.op}'s backward runs ${b.calls.length === 1 ? 'one op' : b.calls.length + ' ops'}`), b.calls.map(c => card(c))];
-  },
-  optimizer(s) { return [card(D.optimizer[s.k], {in: 'before', out: 'after'})]; },
-  result() {
-    const rows = D.x.v.length / 2, list = el('table', {class: 'list'});
-    list.append(el('tr', {}, ['point', 'wanted', 'before', 'after'].map(h => el('th', {}, h))));
-    for (let r = 0; r < rows; ++r)
-      list.append(el('tr', {}, [`(${D.x.v[2 * r]}, ${D.x.v[2 * r + 1]})`, D.target.v[r], D.first.v[r].toFixed(3), D.last.v[r].toFixed(3)].map(v => el('td', {}, String(v)))));
-    const st = D.settings;
-    return [el('div', {class: 'card'}, el('h2', {}, `The same step ${st.steps} times`),
-      el('p', {}, `You have seen step ${st.at}. It took the loss from ${num(D.losses[st.at - 1])} to ${num(D.loss_after_step)}. After ${st.steps} steps it is ${num(D.loss_end)}.`),
-      el('div', {class: 'maps'}, map(D.map.first, D.first, 'Before training'), map(D.map.last, D.last, `After ${st.steps} steps`), el('div', {class: 'wide'}, list)),
-      el('h3', {}, 'Loss of every step'), curve())];
-  },
-};
-
-// The net's answer over the unit square; the four points with what is wanted.
-function map(values, at, title) {
-  const n = D.map.side, c = 200 / n, svg = el(':svg', {viewBox: '-14 -14 228 228', role: 'img', 'aria-label': title});
-  values.forEach((v, i) => svg.append(el(':rect', {x: i % n * c, y: 200 - (Math.floor(i / n) + 1) * c, width: c + .4, height: c + .4, 'shape-rendering': 'crispEdges',
-    style: `fill:color-mix(in oklab,var(--one) ${(100 * Math.max(0, Math.min(1, v))).toFixed(0)}%,var(--zero))`})));
-  for (let r = 0; r < at.v.length; ++r) {
-    const x = D.x.v[2 * r] * 200, y = 200 - D.x.v[2 * r + 1] * 200;
-    svg.append(el(':circle', {class: 'point', cx: x, cy: y, r: 12, style: `fill:var(--${D.target.v[r] ? 'one' : 'zero'})`}),
-      el(':text', {x, y: y + 4, 'text-anchor': 'middle', style: 'fill:#fff;font-weight:700'}, String(D.target.v[r])));
-  }
-  return el('figure', {}, el('figcaption', {}, el('b', {}, title), el('span', {class: 'soft'}, ': what the net answers')), svg,
-    el('div', {class: 'scale'}), el('div', {class: 'soft', style: 'display:flex;justify-content:space-between'}, el('span', {}, '0'), el('span', {}, '1')));
-}
-function curve() {
-  const v = D.losses, w = 640, h = 130, top = Math.max(...v), x = i => 40 + i / Math.max(1, v.length - 1) * (w - 50), y = t => h - 22 - t / top * (h - 34);
-  const at = D.settings.at - 1, svg = el(':svg', {viewBox: `0 0 ${w} ${h}`, role: 'img', 'aria-label': 'Loss of every step'});
-  svg.append(el(':path', {class: 'axis', d: `M40 ${y(0)}H${w - 10}M40 ${y(top)}V${y(0)}`}),
-    el(':path', {class: 'curve', d: 'M' + v.map((t, i) => `${x(i).toFixed(1)} ${y(t).toFixed(1)}`).join('L')}),
-    el(':circle', {cx: x(at), cy: y(v[at]), r: 5, fill: 'var(--backward)'}),
-    el(':text', {x: x(at) + 10, y: y(v[at]) + 4, 'font-size': 11}, 'this step'),
-    el(':text', {x: 34, y: y(top) + 4, 'font-size': 11, 'text-anchor': 'end'}, num(top)), el(':text', {x: 34, y: y(0) + 4, 'font-size': 11, 'text-anchor': 'end'}, '0'),
-    el(':text', {x: 40, y: h - 5, 'font-size': 11}, 'step 1'), el(':text', {x: w - 10, y: h - 5, 'font-size': 11, 'text-anchor': 'end'}, `step ${v.length}`));
-  return svg;
-}
+const costLine = c =>
+    `${c.flops} FLOP \u00b7 ${c.read + c.written} B \u00b7 ${joules(c.nj)} modelled`;
 
 // ---- The side panel ----
-const phaseWord = {intro: 'Start', forward: 'Forward', backward: 'Backward', optimizer: 'Optimiser', result: 'Result'};
+const phaseWord = {
+  intro: 'Start',
+  forward: 'Forward',
+  backward: 'Backward',
+  optimizer: 'Optimiser',
+  result: 'Result'
+};
 function facts(calls, source) {
-  const nj = total(calls, c => c.nj), mem = total(calls, c => c.memory_nj), flops = total(calls, c => c.flops);
+  const nj = total(calls, c => c.nj), mem = total(calls, c => c.memory_nj),
+        flops = total(calls, c => c.flops);
   const uniq = f => [...new Set(calls.map(f).filter(Boolean))];
-  const rows = [['Operations', `${flops} FLOP`], ['Bytes read', `${total(calls, c => c.read)} B`], ['Bytes written', `${total(calls, c => c.written)} B`],
-    ['Joules (modelled)', joules(nj)], ['\u2003arithmetic', joules(Math.max(0, nj - mem))], ['\u2003moving bytes', joules(mem)],
-    ['Time in kernels', time(total(calls, c => c.ns))], ['Kernel', uniq(c => c.view ? '' : c.kernel).join(', ')],
-    ['Layer', uniq(c => c.layer).join(', ') || 'none'], ['Source', el('code', {}, source)]];
+  const rows = [
+    ['Operations', `${flops} FLOP`], ['Bytes read', `${total(calls, c => c.read)} B`],
+    ['Bytes written', `${total(calls, c => c.written)} B`], ['Joules (modelled)', joules(nj)],
+    ['\u2003arithmetic', joules(Math.max(0, nj - mem))], ['\u2003moving bytes', joules(mem)],
+    ['Time in kernels', time(total(calls, c => c.ns))],
+    ['Kernel', uniq(c => c.view ? '' : c.kernel).join(', ')],
+    ['Layer', uniq(c => c.layer).join(', ') || 'none'], ['Source', el('code', {}, source)]
+  ];
   return el('dl', {}, rows.flatMap(([k, v]) => [el('dt', {}, k), el('dd', {}, v)]));
 }
 function totals(n) {
-  const now = steps.slice(0, n + 1), all = steps.flatMap(callsOf), most = Math.max(...phases.map(p => total(steps.filter(s => s.phase === p).flatMap(callsOf), c => c.nj)));
+  const now = steps.slice(0, n + 1), all = steps.flatMap(callsOf),
+        most = Math.max(...phases.map(
+            p => total(steps.filter(s => s.phase === p).flatMap(callsOf), c => c.nj)));
   const bars = phases.map(p => {
-    const calls = now.filter(s => s.phase === p).flatMap(callsOf), nj = total(calls, c => c.nj), mem = total(calls, c => c.memory_nj);
-    return el('div', {class: 'bar ' + p}, el('span', {}, phaseWord[p]), el('span', {class: 'track'}, el('i', {style: `width:${(nj - mem) / most * 100}%`}), el('i', {style: `width:${mem / most * 100}%`})), el('span', {}, joules(nj)));
+    const calls = now.filter(s => s.phase === p).flatMap(callsOf), nj = total(calls, c => c.nj),
+          mem = total(calls, c => c.memory_nj);
+    return el(
+        'div', {class: 'bar ' + p}, el('span', {}, phaseWord[p]),
+        el('span', {class: 'track'}, el('i', {style: `width:${(nj - mem) / most * 100}%`}),
+           el('i', {style: `width:${mem / most * 100}%`})),
+        el('span', {}, joules(nj)));
   });
   const spent = total(now.flatMap(callsOf), c => c.nj);
-  return [el('h3', {}, 'Joules so far (modelled)'), bars, el('p', {class: 'soft'}, `${joules(spent)} of the ${joules(total(all, c => c.nj))} that the whole step takes. Moving the bytes takes ${(100 * total(all, c => c.memory_nj) / total(all, c => c.nj)).toFixed(0)} % of it (the light part of the bars), the arithmetic the rest.`)];
+  return [
+    el('h3', {}, 'Joules so far (modelled)'), bars,
+    el('p', {class: 'soft'},
+       `${joules(spent)} of the ${
+           joules(total(all, c => c.nj))} that the whole step takes. Moving the bytes takes ${
+           (100 * total(all, c => c.memory_nj) / total(all, c => c.nj))
+               .toFixed(0)} % of it (the light part of the bars), the arithmetic the rest.`)
+  ];
 }
 function panel(s, n) {
   const calls = callsOf(s), call = s.kind === 'backward' ? lines[s.i] : calls[0];
-  const words = {intro: ['This net has two linear layers with a tanh between them.', D.net], seed: ['No op runs here: the first gradient is given.'],
-    result: ['What a step costs does not depend on how well the net does: all steps spend the same.']}[s.kind];
+  const words = {
+    intro: ['This net has two linear layers with a tanh between them.', D.net],
+    seed: ['No op runs here: the first gradient is given.'],
+    result: [
+      'Every other step runs the same ops on the same shapes, whether the net is still wrong ' +
+          'or already right.'
+    ]
+  }[s.kind];
   const parts = [el('span', {class: 'tag'}, phaseWord[s.phase]), el('h2', {}, s.title)];
   if (words) parts.push(...words.map(w => el('p', {}, w)));
   else {
@@ -204,7 +207,8 @@ function panel(s, n) {
 
 // ---- Navigation ----
 const $ = id => document.getElementById(id);
-const stepFromHash = () => Math.max(0, Math.min(steps.length - 1, Number((location.hash.match(/step=(\d+)/) || [])[1] || 0)));
+const stepFromHash = () => Math.max(
+    0, Math.min(steps.length - 1, Number((location.hash.match(/step=(\d+)/) || [])[1] || 0)));
 let current = -1;
 function show(n) {
   if (n === current || n < 0 || n >= steps.length) return;
@@ -217,25 +221,34 @@ function show(n) {
   $('counter').textContent = `step ${n} of ${steps.length - 1}`;
   $('first').disabled = $('back').disabled = n === 0;
   $('last').disabled = $('next').disabled = n === steps.length - 1;
-  [...$('timeline').children].forEach((b, i) => { b.className = steps[i].phase + (i < n ? ' done' : ''); b.setAttribute('aria-selected', i === n); });
+  [...$('timeline').children].forEach((b, i) => {
+    b.className = steps[i].phase + (i < n ? ' done' : '');
+    b.setAttribute('aria-selected', i === n);
+  });
   if (stepFromHash() !== n) history.replaceState(null, '', '#step=' + n);
 }
-$('subtitle').textContent = `${D.net}   (${D.settings.optimizer}, learning rate ${D.settings.lr}, step ${D.settings.at} of ${D.settings.steps}, seed ${D.settings.seed})`;
-$('foot').textContent = `Joules are modelled, none is measured: operations executed and unique bytes, times ${D.energy_title || D.energy_source}. Energies of the datapath and of DRAM alone. ` +
-  (D.counters_agree ? 'The ops shown add up to the counters of the whole step.' : '');
-steps.forEach((s, i) => $('timeline').append(el('button', {role: 'tab', title: s.title, onclick: () => show(i)}, s.short)));
+$('subtitle').textContent = `${D.net}   (${D.settings.optimizer}, learning rate ${
+    D.settings.lr}, step ${D.settings.at} of ${D.settings.steps}, seed ${D.settings.seed})`;
+$('foot').textContent =
+    `Joules are modelled, none is measured: operations executed and unique bytes, times ${
+        D.energy_title || D.energy_source}. Energies of the datapath and of DRAM alone. ` +
+    (D.counters_agree ? 'The ops shown add up to the counters of the whole step.' : '');
+steps.forEach(
+    (s, i) =>
+        $('timeline')
+            .append(el('button', {role: 'tab', title: s.title, onclick: () => show(i)}, s.short)));
 $('first').onclick = () => show(0);
 $('back').onclick = () => show(current - 1);
 $('next').onclick = () => show(current + 1);
 $('last').onclick = () => show(steps.length - 1);
 addEventListener('keydown', e => {
-  const to = {ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: steps.length - 1}[e.key];
+  const to =
+      {ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: steps.length - 1}[e.key];
   if (to === undefined || e.ctrlKey || e.metaKey || e.altKey) return;
   e.preventDefault();
   show(to);
 });
 addEventListener('hashchange', () => show(stepFromHash()));
-show(stepFromHash());
 )js";
 
 }  // namespace wattle::cli::explain

@@ -17,52 +17,89 @@ struct OpText {
 // The ops that a small net meets; any other op is described by its own file.
 const std::vector<OpText>& texts() {
   static const std::vector<OpText> t = {
-      {"linear", {"x", "W", "b"}, {"y"},
+      {"linear",
+       {"x", "W", "b"},
+       {"y"},
        "A fully connected layer. Every row of x is one example; every row of W belongs to one "
-       "neuron. A neuron multiplies each input by its weight, adds everything up and adds its bias.",
-       "y[i,j] is a sum of products x[i,k] W[j,k]. Nudge one weight W[j,k]: y[i,j] moves x[i,k] times "
-       "as far. That holds for every example i, so the weight's gradient adds them up: dW = dy^T x. "
-       "Nudge one input: y moves by the weight, so dx = dy W. The bias moves y one to one: db = the "
+       "neuron. A neuron multiplies each input by its weight, adds everything up and adds its "
+       "bias.",
+       "y[i,j] is a sum of products x[i,k] W[j,k]. Nudge one weight W[j,k]: y[i,j] moves x[i,k] "
+       "times "
+       "as far. That holds for every example i, so the weight's gradient adds them up: dW = dy^T "
+       "x. "
+       "Nudge one input: y moves by the weight, so dx = dy W. The bias moves y one to one: db = "
+       "the "
        "sum of dy over the examples."},
-      {"tanh", {"x"}, {"y"},
-       "Squeezes every number into (-1, 1). Without a bend like this, two linear layers would be no "
+      {"tanh",
+       {"x"},
+       {"y"},
+       "Squeezes every number into (-1, 1). Without a bend like this, two linear layers would be "
+       "no "
        "more than one: no straight line separates the exclusive or.",
-       "The slope of tanh is 1 - y^2: 1 where y = 0, almost 0 where y is near -1 or 1 (the neuron is "
-       "saturated and hardly learns). The gradient that arrives is multiplied by this slope, number "
+       "The slope of tanh is 1 - y^2: 1 where y = 0, almost 0 where y is near -1 or 1 (the neuron "
+       "is "
+       "saturated and hardly learns). The gradient that arrives is multiplied by this slope, "
+       "number "
        "by number. Only y is needed for it, so only y is kept."},
-      {"mse_loss", {"x", "target"}, {"loss"},
+      {"mse_loss",
+       {"x", "target"},
+       {"loss"},
        "How wrong the net is, as one number: the squared distance of every prediction from its "
        "target, averaged.",
        "The square (x - t)^2 has the slope 2 (x - t), and the average divides by n: "
        "dx = 2 (x - t) / n. A prediction that is too large gets a positive gradient, and going "
        "against it makes the prediction smaller."},
-      {"mse_loss_grad", {"gy", "x", "t"}, {"gx"},
+      {"mse_loss_grad",
+       {"gy", "x", "t"},
+       {"gx"},
        "The slope of the squared error: 2 / n (the factor) times how far each prediction is off, "
-       "times the gradient that arrives.", ""},
-      {"tanh_grad", {"gy", "y"}, {"gx"},
-       "Multiplies the gradient that arrives by the slope of tanh, 1 - y^2.", ""},
-      {"matmul", {"a", "b"}, {"y"},
+       "times the gradient that arrives.",
+       ""},
+      {"tanh_grad",
+       {"gy", "y"},
+       {"gx"},
+       "Multiplies the gradient that arrives by the slope of tanh, 1 - y^2.",
+       ""},
+      {"matmul",
+       {"a", "b"},
+       {"y"},
        "A matrix product: entry (i, j) is row i of a times column j of b, added up. A transposed "
        "operand is read the other way round, without a copy.",
        "da = dy b^T and db = a^T dy, by the same argument as for a linear layer."},
-      {"sum", {"x"}, {"y"}, "Adds up along a dimension. Here: over the examples of the batch.",
+      {"sum",
+       {"x"},
+       {"y"},
+       "Adds up along a dimension. Here: over the examples of the batch.",
        "Every element moves the sum one to one: the gradient is spread over all of them."},
-      {"reshape", {"x"}, {"y"},
+      {"reshape",
+       {"x"},
+       {"y"},
        "The same numbers under another shape: a view. No byte moves, nothing is computed.",
        "The gradient takes the old shape back."},
-      {"add", {"a", "b"}, {"y"},
+      {"add",
+       {"a", "b"},
+       {"y"},
        "Adds two tensors. In the walk back: a value that was used twice gets the sum of its two "
        "gradients.",
        "Both operands move the sum one to one: each gets the gradient as it is."},
-      {"contiguous", {"x"}, {"y"}, "A copy in row-major order, for a kernel that needs it.",
+      {"contiguous",
+       {"x"},
+       {"y"},
+       "A copy in row-major order, for a kernel that needs it.",
        "The gradient passes through."},
-      {"adam_step", {"param", "grad", "m", "v"}, {"param", "m", "v"},
+      {"adam_step",
+       {"param", "grad", "m", "v"},
+       {"param", "m", "v"},
        "One step of Adam. m is a running mean of the gradient, v one of its square; "
        "m / sqrt(v) is about +1 or -1 while a gradient keeps its sign, so every parameter moves "
-       "about lr, however large or small its gradient is. Adam pays for this with two more tensors.",
+       "about lr, however large or small its gradient is. Adam pays for this with two more "
+       "tensors.",
        ""},
-      {"sgd_step", {"param", "grad", "buf"}, {"param", "buf"},
-       "One step downhill: the parameter moves against its gradient, lr times as far. With momentum "
+      {"sgd_step",
+       {"param", "grad", "buf"},
+       {"param", "buf"},
+       "One step downhill: the parameter moves against its gradient, lr times as far. With "
+       "momentum "
        "the steps of the past keep pushing.",
        ""},
   };

@@ -35,9 +35,14 @@ std::string dtype_of_call(const Values& in, const Values& out) {
 }
 
 Line line_of(const Call& call) {
-  Line l{.op = call.op, .attrs = call.op->attr_texts(call.attr), .kernel = call.kernel,
-         .layer = counters().path(counters().current), .phase = counters().phase,
-         .cost = call.cost, .executed = call.executed, .ns = call.ns};
+  Line l{.op = call.op,
+         .attrs = call.op->attr_texts(call.attr),
+         .kernel = call.kernel,
+         .layer = counters().path(counters().current),
+         .phase = counters().phase,
+         .cost = call.cost,
+         .executed = call.executed,
+         .ns = call.ns};
   for (const Tensor& t : call.in) l.in.push_back(snapshot(t));
   for (const Tensor& t : call.out) l.out.push_back(snapshot(t));
   give_roles(*call.op, l.in, l.out);
@@ -63,9 +68,9 @@ class Watch final : public Recorder {
 
   void attach(Tape& tape) {
     tape_ = &tape;
-    tape.observe([](void* self, const Tape& t, size_t node, Ins gy, Ins gx) {
-      static_cast<Watch*>(self)->passed(t, node, gy, gx);
-    }, this);
+    tape.observe([](void* self, const Tape& t, size_t node, Ins gy,
+                    Ins gx) { static_cast<Watch*>(self)->passed(t, node, gy, gx); },
+                 this);
   }
 
   void record(const Call& call) override {
@@ -80,7 +85,8 @@ class Watch final : public Recorder {
     if (tape_->nodes().size() > line_of_node_.size()) {
       const Tape::Node& node = tape_->nodes().back();
       for (size_t i = 0; i < l.in.size(); ++i) l.in[i].saved = tape_->ins(node)[i].saved.defined();
-      for (size_t i = 0; i < l.out.size(); ++i) l.out[i].saved = tape_->outs(node)[i].saved.defined();
+      for (size_t i = 0; i < l.out.size(); ++i)
+        l.out[i].saved = tape_->outs(node)[i].saved.defined();
       line_of_node_.push_back(trace_.forward.size());
     }
     trace_.forward.push_back(std::move(l));
@@ -114,8 +120,18 @@ class Watch final : public Recorder {
   int backward_calls_ = 0;
 };
 
+// A view that keeps the shape shows the same thing on both sides: one name for the two.
+void share_names(const std::vector<Line>& calls, Names& names) {
+  const auto same = [](const Line& l) { return l.op->is_view && l.in[0].shape == l.out[0].shape; };
+  for (const Line& l : calls)
+    if (same(l) && names.contains(l.in[0].uid)) names.emplace(l.out[0].uid, names[l.in[0].uid]);
+  for (const Line& l : calls)
+    if (same(l) && names.contains(l.out[0].uid)) names.emplace(l.in[0].uid, names[l.out[0].uid]);
+}
+
 // Results of the walk back that are no operand's gradient are called after their call.
 void resolve_names(Trace& t, Names& names) {
+  for (const Back& b : t.backward) share_names(b.calls, names);
   for (Back& b : t.backward)
     for (Line& l : b.calls)
       for (const Value& v : l.out) names.emplace(v.uid, l.number);
@@ -197,7 +213,8 @@ class WatchedOptimizer final : public nn::Optimizer {
   Names& names_;
 };
 
-// ---- The net and its task ------------------------------------------------------------------------
+// ---- The net and its task
+// ------------------------------------------------------------------------
 
 class Net final : public nn::Module {
  public:
@@ -321,7 +338,8 @@ Lesson run_lesson(const Settings& s) {
     throw value_error(str("--at: found step ", s.at, ", expected one of 1 to ", s.steps));
   Lesson lesson{.settings = s,
                 .net = "x [4, 2] -> hidden Linear(2, 4) -> tanh -> out Linear(4, 1) -> mse_loss"};
-  if (s.lr == 0) lesson.settings.lr = s.optimizer == "adam" ? 0.05 : s.optimizer == "sgd" ? 0.3 : 0.1;
+  if (s.lr == 0)
+    lesson.settings.lr = s.optimizer == "adam" ? 0.05 : s.optimizer == "sgd" ? 0.3 : 0.1;
   manual_seed(s.seed);
   Net net;
   const Tensor x = Tensor::from(std::vector<float>{0, 0, 0, 1, 1, 0, 1, 1}, {4, 2});

@@ -39,8 +39,8 @@ struct Line {
 
 /// The walk back over one line of the tape.
 struct Back {
-  size_t line = 0;            ///< index into Trace::forward
-  Values grad_out, grad_in;   ///< gradients of the line's results, of its operands
+  size_t line = 0;           ///< index into Trace::forward
+  Values grad_out, grad_in;  ///< gradients of the line's results, of its operands
   std::vector<Line> calls;
 };
 
@@ -71,12 +71,12 @@ struct Lesson {
   Settings settings;
   std::string net;  ///< one line
   Trace trace;
-  std::vector<double> losses;           ///< of every step, before its update
+  std::vector<double> losses;  ///< of every step, before its update
   double loss_after_step = 0, loss_end = 0;
-  Value x, target, first, last;         ///< points, wanted values, predictions before and after
-  int64_t grid = 0;                     ///< points per side of the maps
+  Value x, target, first, last;             ///< points, wanted values, predictions before and after
+  int64_t grid = 0;                         ///< points per side of the maps
   std::vector<double> map_first, map_last;  ///< the net over [0, 1]^2, row = second coordinate
-  bool counters_agree = false;          ///< the lines add up to the thread's counters
+  bool counters_agree = false;              ///< the lines add up to the thread's counters
 };
 
 /// Trains and records. Throws value_error for steps < 1, a step that is not in [1, steps], or an
