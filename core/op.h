@@ -140,9 +140,17 @@ struct Bits {
   }
 };
 
+/// An op's name, and the line on which it is given: where a reader finds the op.
+struct OpName {
+  OpName(const char* t, std::source_location w = std::source_location::current())
+      : text(t), where(w) {}
+  const char* text;
+  std::source_location where;
+};
+
 /// Everything that is known about an op. Field order is the order in which an op file reads.
 template <class A> struct Rules {
-  const char* name;
+  OpName name;
   const char* doc;       ///< one line
   const char* equation;  ///< what it computes
   /// Shapes and dtypes of the results; throws shape_error/dtype_error naming op, operands, sizes.
@@ -212,8 +220,12 @@ class OpBase {
   virtual const void* sample_attr(int s) const = 0;
 
  protected:
-  OpBase(const char* n, const char* d, const char* e, const std::source_location& loc)
-      : name(n), doc(d), equation(e), file(loc.file_name()), line(static_cast<int>(loc.line())) {}
+  OpBase(const OpName& n, const char* d, const char* e)
+      : name(n.text),
+        doc(d),
+        equation(e),
+        file(n.where.file_name()),
+        line(static_cast<int>(n.where.line())) {}
 };
 
 /// Every registered op, by name. For tests, documents and tools; a call does not need it.
@@ -238,9 +250,8 @@ Refusal kernel_basics(simd::Level isa, bool f32_only, DeviceKind device, Ins in)
 /// `registered = false` keeps an op out of all_ops() (faulty ops that tests plant).
 template <class A = NoAttr> class Op final : public OpBase {
  public:
-  explicit Op(Rules<A> r, bool registered = true,
-              const std::source_location loc = std::source_location::current())
-      : OpBase(r.name, r.doc, r.equation, loc), r_(std::move(r)) {
+  explicit Op(Rules<A> r, bool registered = true)
+      : OpBase(r.name, r.doc, r.equation), r_(std::move(r)) {
     layout = r_.layout;
     saves_in = r_.saves_in;
     saves_out = r_.saves_out;

@@ -36,7 +36,7 @@ std::array<float, 2> normal_pair_at(uint64_t seed, uint64_t i);
 /// Number i of the stream, uniform in [0, n).
 uint64_t below_at(uint64_t seed, uint64_t i, uint64_t n);
 
-/// A position in a stream. An op that draws numbers says how many (Rules::random in core/op.h) by
+/// A position in a stream. An op that draws numbers says how many by
 /// reserving them here; the numbers themselves are a function of the attributes it carries.
 struct Generator {
   uint64_t seed = 0;

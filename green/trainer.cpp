@@ -34,6 +34,13 @@ Tensor images_to_float(const Tensor& images) {
   return to_float(images);
 }
 
+nn::StateDict copies(const nn::StateDict& state) {
+  nn::StateDict out;
+  for (const nn::Named& n : state)
+    out.push_back({n.name, Tensor::from(n.tensor.values<float>(), n.tensor.shape())});
+  return out;
+}
+
 double schedule_factor(const TrainOptions& o, int64_t epoch) {
   if (o.schedule == "constant") return 1;
   if (o.schedule == "cosine") return nn::cosine_schedule(epoch, o.epochs);
@@ -82,7 +89,10 @@ std::optional<float> Trainer::step() {
   if (epoch_ >= options_.epochs) return {};
   optimizer_->lr = options_.lr * schedule_factor(options_, epoch_);
   std::optional<data::Batch> batch = loader_->next();
-  if (!batch) batch = loader_->next();  // a training that ended here goes on for more epochs
+  if (!batch) {  // a training that ended here goes on for more epochs
+    if (options_.frozen_batches) loader_->set_state({0, 0});
+    batch = loader_->next();
+  }
   const float loss =
       static_cast<float>(train_step(*net_, *optimizer_, batch->images, batch->labels).item());
   ++steps_;
@@ -102,9 +112,7 @@ Evaluation Trainer::evaluate(const data::Dataset& test) {
   const Uncounted off;
   const bool whole = options_.batch_statistics_at_test;
   // Batch statistics move the running ones; evaluation must leave no trace in the training.
-  nn::StateDict before;
-  for (const nn::Named& b : net_->named_buffers())
-    before.push_back({b.name, Tensor::from(b.tensor.values<float>(), b.tensor.shape())});
+  const nn::StateDict before = copies(net_->named_buffers());
   net_->train(whole);
   data::DataLoader loader(test,
                           {.batch = whole ? test.rows() : std::min<int64_t>(1000, test.rows()),
@@ -169,9 +177,17 @@ std::map<std::string, std::string> Trainer::load(const std::string& path) {
   if (s.size() != 7)
     throw io_error(
         str(path, ": state has ", static_cast<int64_t>(s.size()), " entries, expected 7"));
-  net_->load_state_dict(model);
-  optimizer_->load_state_dict(optimizer, s[2]);
-  loader_->set_state({s[3], s[4]});
+  const data::LoaderState at = loader_->state();
+  const nn::StateDict before = copies(net_->state_dict());
+  try {
+    loader_->set_state({s[3], s[4]});
+    net_->load_state_dict(model);
+    optimizer_->load_state_dict(optimizer, s[2]);
+  } catch (const error& e) {
+    loader_->set_state(at);
+    net_->load_state_dict(before);
+    throw value_error(str(path, ": ", e.what()));
+  }
   epoch_ = s[0];
   steps_ = s[1];
   default_generator() = {static_cast<uint64_t>(s[5]), static_cast<uint64_t>(s[6])};

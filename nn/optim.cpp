@@ -53,16 +53,21 @@ StateDict Optimizer::state_dict() const {
 }
 
 void Optimizer::load_state_dict(const StateDict& state, int64_t steps) {
+  std::vector<std::pair<Tensor, Tensor>> copies;
   for (const Named& mine : state_dict()) {
     const Named* given = nullptr;
     for (const Named& s : state)
       if (s.name == mine.name) given = &s;
-    if (!given || given->tensor.shape() != mine.tensor.shape())
-      throw value_error(str(kind(), ": state ", mine.name, " (", mine.tensor, ") ",
-                            given ? str("has shape ", given->tensor) : "is missing"));
-    const Tensor from = contiguous(given->tensor);
-    std::memcpy(mine.tensor.raw(), from.raw(), static_cast<size_t>(from.nbytes()));
+    if (!given)
+      throw value_error(str(kind(), ": state ", mine.name, " (", mine.tensor, ") is missing"));
+    if (given->tensor.shape() != mine.tensor.shape() ||
+        given->tensor.dtype() != mine.tensor.dtype())
+      throw value_error(str(kind(), ": state ", mine.name, ": found ", given->tensor,
+                            ", expected ", mine.tensor));
+    copies.emplace_back(mine.tensor, contiguous(given->tensor));
   }
+  for (auto& [to, from] : copies)
+    std::memcpy(to.raw(), from.raw(), static_cast<size_t>(to.nbytes()));
   steps_ = steps;
 }
 

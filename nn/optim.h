@@ -16,7 +16,7 @@ class Optimizer {
   /// State tensors under "<parameter>.<state>", e.g. "conv1.weight.exp_avg".
   StateDict state_dict() const;
   /// Restores tensors and the number of steps taken. Throws value_error when an entry is missing or
-  /// has another shape.
+  /// has another shape or dtype; nothing is changed then.
   void load_state_dict(const StateDict& state, int64_t steps);
   int64_t steps() const { return steps_; }
   virtual const char* kind() const = 0;

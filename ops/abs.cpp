@@ -72,7 +72,9 @@ const Op<> op{{
     .backward = [](const Saved<NoAttr>& s, Ins gy) {
       return Tensors{grad_op.one({gy[0], s.in(0)})};
     },
-    .samples = {{{{{3, 5}, -1, 1, SampleIn::uniform, {0}}}}, {{{{1}, -1, 1, SampleIn::uniform, {0}}}}, {{{{2, 37}, -1, 1, SampleIn::uniform, {0}}}},
+    .samples = {{{{{3, 5}, -1, 1, SampleIn::uniform, {0}}}},
+                {{{{1}, -1, 1, SampleIn::uniform, {0}}}},
+                {{{{2, 37}, -1, 1, SampleIn::uniform, {0}}}},
                 {{{{2, 3}, -9, 9, SampleIn::integers}}}},
 }};
 

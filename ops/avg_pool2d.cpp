@@ -1,6 +1,7 @@
-// avg_pool2d: y[n,c,oh,ow] = sum over kh, kw of x[n,c, oh*sh - ph + kh, ow*sw - pw + kw] / d(oh,ow).
-// The divisor d counts the taps that lie on the input or its padding, without the padding when
-// count_include_pad is false; what a last window of ceil mode covers beyond the padding never counts.
+// avg_pool2d: y[n,c,oh,ow] = sum over kh, kw of x[n,c, oh*sh - ph + kh, ow*sw - pw + kw] /
+// d(oh,ow). The divisor d counts the taps that lie on the input or its padding, without the padding
+// when count_include_pad is false; what a last window of ceil mode covers beyond the padding never
+// counts.
 //   gx[h,w] = sum over the windows that cover (h,w) of gy / d
 #include "ops/pool2d.h"
 
@@ -14,7 +15,8 @@ struct AvgPoolAttr {
   std::optional<Pair> stride;
   Pair padding = 0;
   bool ceil_mode = false, count_include_pad = true;
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("kernel_size", kernel_size), v("stride", stride), v("padding", padding);
     v("ceil_mode", ceil_mode), v("count_include_pad", count_include_pad);
   }
@@ -22,7 +24,8 @@ struct AvgPoolAttr {
 
 struct AvgPoolGradAttr : AvgPoolAttr {
   Pair input_size;  // H and W of x
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     AvgPoolAttr::visit(v);
     v("input_size", input_size);
   }
@@ -44,7 +47,8 @@ Geometry grad_windows(const char* op, const Shape& y, const AvgPoolGradAttr& a) 
 
 // One axis's factor of the divisor.
 WATTLE_FORCE_INLINE int64_t divisor(const Axis& a, int64_t o, bool with_pad) {
-  return with_pad ? std::min(a.start(o) + a.kernel, a.in + a.pad) - a.start(o) : a.last(o) - a.first(o);
+  return with_pad ? std::min(a.start(o) + a.kernel, a.in + a.pad) - a.start(o)
+                  : a.last(o) - a.first(o);
 }
 WATTLE_FORCE_INLINE double divisor(const Geometry& g, int64_t oh, int64_t ow, bool with_pad) {
   return static_cast<double>(divisor(g.h, oh, with_pad) * divisor(g.w, ow, with_pad));
@@ -53,7 +57,8 @@ WATTLE_FORCE_INLINE double divisor(const Geometry& g, int64_t oh, int64_t ow, bo
 // ---- avg_pool2d ----
 
 template <class T>
-WATTLE_FORCE_INLINE T mean_of_window(const Geometry& g, const T* x, int64_t oh, int64_t ow, bool with_pad) {
+WATTLE_FORCE_INLINE T mean_of_window(const Geometry& g, const T* x, int64_t oh, int64_t ow,
+                                     bool with_pad) {
   T sum = 0;
   for (int64_t kh = g.h.first(oh), h1 = g.h.last(oh); kh < h1; ++kh)
     for (int64_t kw = g.w.first(ow), w1 = g.w.last(ow); kw < w1; ++kw)
@@ -65,9 +70,8 @@ void avg_pool2d_ref(Ins in, Outs out, const AvgPoolAttr& a) {
   const Geometry g = windows("avg_pool2d", in[0].shape(), a);
   dispatch_floating("avg_pool2d", in[0].dtype(), [&]<class T>() {
     for (int64_t o = 0; o < out[0].numel(); ++o)
-      out[0].data<T>()[o] =
-          mean_of_window(g, in[0].data<T>() + o / g.out_plane() * g.in_plane(), o / g.w.out % g.h.out,
-                         o % g.w.out, a.count_include_pad);
+      out[0].data<T>()[o] = mean_of_window(g, in[0].data<T>() + o / g.out_plane() * g.in_plane(),
+                                           o / g.w.out % g.h.out, o % g.w.out, a.count_include_pad);
   });
 }
 
@@ -83,39 +87,61 @@ WATTLE_FORCE_INLINE void mean_of_lanes(const Geometry& g, const float* x, int64_
   simd::store<M>(y, sum * simd::set1<M>(factor));
 }
 
-template <int M>
-WATTLE_FORCE_INLINE void mean_planes(const Geometry& g, int64_t p0, int64_t p1, const float* x, float* y,
-                                     bool with_pad) {
-  const int64_t w0 = g.w.inner_begin(), w1 = g.w.inner_end();
-  const bool wide = g.w.stride <= 2 && w1 - w0 >= M;
-  for (int64_t p = p0; p < p1; ++p)
-    for (int64_t oh = 0; oh < g.h.out; ++oh) {
-      const float* plane = x + p * g.in_plane();
-      float* row = y + p * g.out_plane() + oh * g.w.out;
-      int64_t ow = 0;
-      if (wide) {
-        for (; ow < w0; ++ow) row[ow] = mean_of_window(g, plane, oh, ow, with_pad);
-        const float factor = static_cast<float>(1 / divisor(g, oh, w0, with_pad));
-        for (; ow < w1; ow += M) {
-          const int64_t at = std::min(ow, w1 - M);  // the last vector overlaps the one before
-          mean_of_lanes<M>(g, plane, oh, at, factor, row + at);
-        }
-        ow = w1;
-      }
-      for (; ow < g.w.out; ++ow) row[ow] = mean_of_window(g, plane, oh, ow, with_pad);
-    }
+// One window within the width of the input.
+WATTLE_FORCE_INLINE float inner_sum(const Geometry& g, const float* rows, int64_t h_taps) {
+  float sum = 0;
+  for (int64_t kh = 0; kh < h_taps; ++kh)
+    for (int64_t kw = 0; kw < g.w.kernel; ++kw) sum += rows[kh * g.w.in + kw];
+  return sum;
 }
 
-template <class Isa> void avg_pool2d_simd(Ins in, Outs out, const AvgPoolAttr& a) {
+// [w0, w1): the windows within the width of the input.
+template <int M>
+WATTLE_FORCE_INLINE void mean_row(const Geometry& g, int64_t w0, int64_t w1, const float* plane,
+                                  int64_t oh, float* y, bool with_pad) {
+  const int64_t h0 = g.h.first(oh);
+  const int64_t corner = (g.h.start(oh) + h0) * g.w.in - g.w.pad;
+  int64_t ow = 0;
+  for (; ow < w0; ++ow) y[ow] = mean_of_window(g, plane, oh, ow, with_pad);
+  if (w1 > w0) {
+    const float factor = static_cast<float>(1 / divisor(g, oh, w0, with_pad));
+    if (g.w.stride <= 2 && w1 - w0 >= M) {
+      for (; ow < w1; ow += M) {
+        const int64_t at = std::min(ow, w1 - M);  // the last vector overlaps the one before
+        mean_of_lanes<M>(g, plane, oh, at, factor, y + at);
+      }
+    } else {
+      const int64_t h_taps = g.h.last(oh) - h0;
+      for (; ow < w1; ++ow) y[ow] = inner_sum(g, plane + corner + ow * g.w.stride, h_taps) * factor;
+    }
+    ow = w1;
+  }
+  for (; ow < g.w.out; ++ow) y[ow] = mean_of_window(g, plane, oh, ow, with_pad);
+}
+
+template <int M>
+WATTLE_FORCE_INLINE void mean_planes(const Geometry& g, int64_t p0, int64_t p1, const float* x,
+                                     float* y, bool with_pad) {
+  const int64_t w0 = g.w.inner_begin(), w1 = g.w.inner_end();
+  for (int64_t p = p0; p < p1; ++p)
+    for (int64_t oh = 0; oh < g.h.out; ++oh)
+      mean_row<M>(g, w0, w1, x + p * g.in_plane(), oh, y + p * g.out_plane() + oh * g.w.out,
+                  with_pad);
+}
+
+template <class Isa>
+void avg_pool2d_simd(Ins in, Outs out, const AvgPoolAttr& a) {
   const Geometry g = windows("avg_pool2d", in[0].shape(), a);
   const float* x = in[0].data<float>();
   float* y = out[0].data<float>();
   parallel_for(g.planes, planes_per_task(g), [&](int64_t p0, int64_t p1) {
     Isa::call([&]<int N>() WATTLE_INLINE_BODY {
       const Geometry local = g;
-      if (N == 16 && local.w.inner_end() - local.w.inner_begin() < 16)
-        mean_planes<8>(local, p0, p1, x, y, a.count_include_pad);
-      else mean_planes<N>(local, p0, p1, x, y, a.count_include_pad);
+      const int64_t row = local.w.inner_end() - local.w.inner_begin();
+      if (N == 16 && row >= 16) mean_planes<N>(local, p0, p1, x, y, a.count_include_pad);
+      else if (N >= 8 && row >= 8)
+        mean_planes<(N < 8 ? N : 8)>(local, p0, p1, x, y, a.count_include_pad);
+      else mean_planes<4>(local, p0, p1, x, y, a.count_include_pad);
     });
   });
 }
@@ -129,10 +155,11 @@ Metas avg_pool2d_shape(Ins in, const AvgPoolAttr& a) {
 
 // ---- avg_pool2d_grad: gy [N,C,Ho,Wo] -> gx [N,C,H,W] ----
 
-// Spreads one plane of gy over gx, which is zero at first. A row of windows at a time, tap by tap, so
-// that the innermost loop runs along the row.
+// Spreads one plane of gy over gx, which is zero at first. A row of windows at a time, tap by tap,
+// so that the innermost loop runs along the row.
 template <class T>
-WATTLE_FORCE_INLINE void spread_plane(const Geometry& g, const T* gy, T* gx, bool with_pad, T* share) {
+WATTLE_FORCE_INLINE void spread_plane(const Geometry& g, const T* gy, T* gx, bool with_pad,
+                                      T* share) {
   for (int64_t oh = 0; oh < g.h.out; ++oh) {
     for (int64_t ow = 0; ow < g.w.out; ++ow)
       share[ow] = gy[oh * g.w.out + ow] / T(divisor(g, oh, ow, with_pad));
@@ -152,8 +179,8 @@ void avg_pool2d_grad_ref(Ins in, Outs out, const AvgPoolGradAttr& a) {
     for (int64_t i = 0; i < out[0].numel(); ++i) gx[i] = T(0);
     std::vector<T> share(static_cast<size_t>(g.w.out));
     for (int64_t p = 0; p < g.planes; ++p)
-      spread_plane(g, in[0].data<T>() + p * g.out_plane(), gx + p * g.in_plane(), a.count_include_pad,
-                   share.data());
+      spread_plane(g, in[0].data<T>() + p * g.out_plane(), gx + p * g.in_plane(),
+                   a.count_include_pad, share.data());
   });
 }
 
@@ -182,7 +209,8 @@ WATTLE_FORCE_INLINE void spread_2x2(const Geometry& g, const float* gy, float* g
       repeat_row<N>(gy + oh * g.w.out, g.w.out, 0.25f, gx + (2 * oh + kh) * g.w.in);
 }
 
-template <class Isa> void avg_pool2d_grad_simd(Ins in, Outs out, const AvgPoolGradAttr& a) {
+template <class Isa>
+void avg_pool2d_grad_simd(Ins in, Outs out, const AvgPoolGradAttr& a) {
   const Geometry g = grad_windows("avg_pool2d_grad", in[0].shape(), a);
   const float* gy = in[0].data<float>();
   float* gx = out[0].data<float>();
@@ -233,9 +261,10 @@ const Op<AvgPoolGradAttr> avg_pool2d_grad_op{{
     .doc = "Gradient of avg_pool2d: every window's gradient is shared by its taps",
     .equation = "gx[h,w] = sum over windows that cover (h,w) of gy / d",
     .shape = avg_pool2d_grad_shape,
-    .cost = [](Ins in, std::span<const Meta>, const AvgPoolGradAttr& a) {
-      return cost_of(grad_windows("avg_pool2d_grad", in[0].shape(), a));
-    },
+    .cost =
+        [](Ins in, std::span<const Meta>, const AvgPoolGradAttr& a) {
+          return cost_of(grad_windows("avg_pool2d_grad", in[0].shape(), a));
+        },
     .kernels = {simd_kernel<simd::Avx512>(avg_pool2d_grad_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(avg_pool2d_grad_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(avg_pool2d_grad_simd<simd::Portable>),
@@ -252,19 +281,19 @@ const Op<AvgPoolAttr> avg_pool2d_op{{
     .doc = "Mean of every window",
     .equation = "y[oh,ow] = sum over kh, kw of x[oh*s - p + kh, ow*s - p + kw] / d",
     .shape = avg_pool2d_shape,
-    .cost = [](Ins in, std::span<const Meta>, const AvgPoolAttr& a) {
-      return cost_of(windows("avg_pool2d", in[0].shape(), a));
-    },
+    .cost = [](Ins in, std::span<const Meta>,
+               const AvgPoolAttr& a) { return cost_of(windows("avg_pool2d", in[0].shape(), a)); },
     .bytes = avg_pool2d_bytes,
     .kernels = {simd_kernel<simd::Avx512>(avg_pool2d_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(avg_pool2d_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(avg_pool2d_simd<simd::Portable>),
                 {"ref", avg_pool2d_ref}},
-    .backward = [](const Saved<AvgPoolAttr>& s, Ins gy) {
-      const Shape x = s.shape(0);
-      return Tensors{
-          avg_pool2d_grad_op.one({gy[0]}, {s.attr(), {x[x.rank() - 2], x[x.rank() - 1]}})};
-    },
+    .backward =
+        [](const Saved<AvgPoolAttr>& s, Ins gy) {
+          const Shape x = s.shape(0);
+          return Tensors{
+              avg_pool2d_grad_op.one({gy[0]}, {s.attr(), {x[x.rank() - 2], x[x.rank() - 1]}})};
+        },
     .samples = {{{{{1, 2, 6, 75}}}, {2}},
                 {{{{2, 2, 7, 7}}}, {2}},
                 {{{{1, 37, 5}}}, {3, Pair(1), 1}},

@@ -22,7 +22,8 @@ struct BatchNormAttr {
   bool training = false;
   double momentum = 0.1;
   double eps = 1e-5;
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("training", training), v("momentum", momentum), v("eps", eps);
   }
 };
@@ -35,23 +36,29 @@ struct NormShape {
   int64_t count() const { return n * s; }
 };
 
-template <class T> T* optional_data(Ins in, size_t i) {
+template <class T>
+T* optional_data(Ins in, size_t i) {
   return i < in.size() && in[i] ? in[i].data<T>() : nullptr;
 }
 bool given(Ins in, size_t i) { return i < in.size() && in[i]; }
 
 // ---- Reference kernels ----
 
-template <class T> struct Channels {
+template <class T>
+struct Channels {
   T *running_mean, *running_var, *weight, *bias;
   T *mean, *invstd;  // results
 };
 
-template <class T> T invstd_of(T var, double eps) { return T(1) / num::sqrt(var + T(eps)); }
+template <class T>
+T invstd_of(T var, double eps) {
+  return T(1) / num::sqrt(var + T(eps));
+}
 
 // Mean and 1/sqrt(var + eps) of channel c over the batch; moves the running statistics.
 template <class T>
-void batch_statistics(const T* x, NormShape d, int64_t c, const Channels<T>& p, const BatchNormAttr& a) {
+void batch_statistics(const T* x, NormShape d, int64_t c, const Channels<T>& p,
+                      const BatchNormAttr& a) {
   const T count = T(static_cast<double>(d.count()));
   T sum = 0, squares = 0;
   for (int64_t n = 0; n < d.n; ++n)
@@ -82,7 +89,8 @@ void normalise(const T* x, T* y, NormShape d, int64_t c, const Channels<T>& p) {
     }
 }
 
-template <class T> Channels<T> channels_of(Ins in, Outs out) {
+template <class T>
+Channels<T> channels_of(Ins in, Outs out) {
   return {optional_data<T>(in, 1), optional_data<T>(in, 2), optional_data<T>(in, 3),
           optional_data<T>(in, 4), out[1].data<T>(),        out[2].data<T>()};
 }
@@ -126,7 +134,8 @@ float finish_channel(const Channels<float>& p, int64_t c, double mean, double va
   return static_cast<float>((p.bias ? p.bias[c] : 0) + (p.mean[c] - mean) * k);
 }
 
-template <class Isa> void batch_norm_simd(Ins in, Outs out, const BatchNormAttr& a) {
+template <class Isa>
+void batch_norm_simd(Ins in, Outs out, const BatchNormAttr& a) {
   if (empty_batch(in, out)) return;
   const NormShape d(in[0]);
   const Partition part(d.n, d.c, d.s);
@@ -153,7 +162,8 @@ template <class Isa> void batch_norm_simd(Ins in, Outs out, const BatchNormAttr&
   }
   for (int64_t c = 0; c < d.c; ++c) scale[c] = p.weight ? p.weight[c] * p.invstd[c] : p.invstd[c];
   parallel_chunks(part.tasks(), [&](int64_t i) {
-    const int64_t task = part.tasks() - 1 - i;  // backwards: what was read last is still in the cache
+    const int64_t task =
+        part.tasks() - 1 - i;  // backwards: what was read last is still in the cache
     const int64_t c = task % part.groups() * part.channels;
     map_task<Isa, false>(slab_of(part, task, x, x, out[0].data<float>()),
                          {p.mean + c, scale + c, shift + c, nullptr});
@@ -164,15 +174,20 @@ template <class Isa> void batch_norm_simd(Ins in, Outs out, const BatchNormAttr&
 
 struct BatchNormGradAttr {
   bool training = false;
-  template <class V> void visit(V&& v) { v("training", training); }
+  template <class V>
+  void visit(V&& v) {
+    v("training", training);
+  }
 };
 
-template <class T> struct GradChannels {
+template <class T>
+struct GradChannels {
   const T *weight, *mean, *invstd;
   T *gweight, *gbias;
 };
 
-template <class T> GradChannels<T> grad_channels_of(Ins in, Outs out) {
+template <class T>
+GradChannels<T> grad_channels_of(Ins in, Outs out) {
   return {optional_data<T>(in, 4), in[2].data<T>(), in[3].data<T>(), out[1].data<T>(),
           out[2].data<T>()};
 }
@@ -209,7 +224,8 @@ void batch_norm_grad_ref(Ins in, Outs out, const BatchNormGradAttr& a) {
   });
 }
 
-template <class Isa> void batch_norm_grad_simd(Ins in, Outs out, const BatchNormGradAttr& a) {
+template <class Isa>
+void batch_norm_grad_simd(Ins in, Outs out, const BatchNormGradAttr& a) {
   if (empty_batch(in, out)) return;
   const NormShape d(in[0]);
   const Partition part(d.n, d.c, d.s);
@@ -255,12 +271,13 @@ Metas batch_norm_shape(Ins in, const BatchNormAttr& a) {
   const char* const names[] = {"input", "running_mean", "running_var", "weight", "bias"};
   for (size_t i = 1; i < in.size(); ++i) check_channels(op, in, i, names[i], c);
   if (given(in, 1) != given(in, 2))
-    throw value_error(str(op, ": running_mean and running_var: one is given, expected both or none"));
+    throw value_error(
+        str(op, ": running_mean and running_var: one is given, expected both or none"));
   if (!a.training && !given(in, 1))
     throw value_error(str(op, ": no running_mean and running_var, expected both in evaluation"));
   if (a.training && NormShape(in[0]).count() == 1)
-    throw value_error(str(op, ": one value per channel in training, expected more, found input ",
-                          in[0].shape()));
+    throw value_error(
+        str(op, ": one value per channel in training, expected more, found input ", in[0].shape()));
   return {in[0].meta(), {{c}, in[0].dtype()}, {{c}, in[0].dtype()}};
 }
 
@@ -348,7 +365,10 @@ const Op<BatchNormAttr> batch_norm_op{{
     .saves_in = {0, 3},
     .saves_out = {1, 2},
     .writes = {1, 2},
-    .writes_when = [](const BatchNormAttr& a) { return a.training ? Bits{1, 2} : Bits{}; },
+    .writes_when =
+        [](const BatchNormAttr& a) {
+          return a.training ? Bits{1, 2} : Bits{};
+        },
     .aux_outs = {1, 2},
     .backward = batch_norm_backward,
     .samples = {{{{{4, 3, 3, 5}}, {{3}}, {{3}, 0.5, 2}, {{3}}, {{3}}}, {true}},

@@ -1,8 +1,8 @@
 // Inner loops of batch_norm and its gradient, for f32 and any lane count.
 //
 // Two loops do all the work, each in the forward (x alone) and the gradient form (gy and x):
-//   reduce   sums  u  and  u * (x - center)   per channel;  u = x - center forward, gy in the gradient
-//   map      out = (x - center) * scale + shift  [+ gain * gy in the gradient]
+//   reduce   sums  u  and  u * (x - center)   per channel;  u = x - center forward, gy in the
+//   gradient map      out = (x - center) * scale + shift  [+ gain * gy in the gradient]
 // and each in two layouts: planes of >= min_plane values are walked one by one with the channel's
 // constants in registers; smaller ones (7x7, 3x3, [N,C]) would waste lanes, so a whole row of
 // channels is walked as one run of columns, with the constants spread out column by column.
@@ -15,8 +15,8 @@
 
 namespace wattle::batch_norm_detail {
 
-constexpr int64_t min_plane = 64;      // values per channel and image from which planes are walked
-constexpr int64_t max_columns = 512;   // columns of one task: their sums stay in the L1 cache
+constexpr int64_t min_plane = 64;       // values per channel and image from which planes are walked
+constexpr int64_t max_columns = 512;    // columns of one task: their sums stay in the L1 cache
 constexpr int64_t plane_channels = 16;  // most channels of one task of planes
 constexpr int64_t max_lanes = 16;
 constexpr int64_t slots = max_columns + max_lanes;
@@ -56,12 +56,14 @@ struct MapParams {
 
 // ---- reduce ----
 
-template <int N> struct Sums {
+template <int N>
+struct Sums {
   simd::f32<N> u = {}, uv = {};
 };
 
 template <int N, bool Grad>
-WATTLE_FORCE_INLINE void accumulate(Sums<N>& t, const float* gy, const float* x, simd::f32<N> center) {
+WATTLE_FORCE_INLINE void accumulate(Sums<N>& t, const float* gy, const float* x,
+                                    simd::f32<N> center) {
   const simd::f32<N> v = simd::load<N>(x) - center;
   const simd::f32<N> u = Grad ? simd::load<N>(gy) : v;
   t.u += u;
@@ -121,7 +123,8 @@ WATTLE_FORCE_INLINE void reduce_planes(const Slab& t, const float* center, float
 
 // R images at once, so that a column's sums are loaded and stored once per R values.
 template <int N, bool Grad, int R>
-WATTLE_FORCE_INLINE void reduce_rows(const Slab& t, int64_t n, const float* center, float* u, float* uv) {
+WATTLE_FORCE_INLINE void reduce_rows(const Slab& t, int64_t n, const float* center, float* u,
+                                     float* uv) {
   const int64_t columns = t.columns();
   const float* x = t.x + n * t.row;
   const float* gy = t.gy + n * t.row;
@@ -136,7 +139,8 @@ WATTLE_FORCE_INLINE void reduce_rows(const Slab& t, int64_t n, const float* cent
   if (i == columns) return;
   Sums<N> sum{simd::load<N>(u + columns), simd::load<N>(uv + columns)};
   const simd::f32<N> c = simd::load<N>(center + columns - N);
-  for (int r = 0; r < R; ++r) accumulate_rest<N, Grad>(sum, gy + r * t.row, x + r * t.row, c, columns);
+  for (int r = 0; r < R; ++r)
+    accumulate_rest<N, Grad>(sum, gy + r * t.row, x + r * t.row, c, columns);
   simd::store<N>(u + columns, sum.u);
   simd::store<N>(uv + columns, sum.uv);
 }
@@ -156,7 +160,8 @@ WATTLE_FORCE_INLINE void reduce_columns(const Slab& t, const float* center, floa
 
 // ---- map ----
 
-template <int N> struct MapLanes {
+template <int N>
+struct MapLanes {
   simd::f32<N> center, scale, shift, gain;
 };
 
@@ -167,7 +172,8 @@ WATTLE_FORCE_INLINE void map_vector(const Slab& t, int64_t at, const MapLanes<N>
   simd::store<N>(t.out + at, v);
 }
 
-template <int N, bool Grad> WATTLE_FORCE_INLINE void map_planes(const Slab& t, const MapParams& p) {
+template <int N, bool Grad>
+WATTLE_FORCE_INLINE void map_planes(const Slab& t, const MapParams& p) {
   for (int64_t n = 0; n < t.images; ++n)
     for (int64_t c = 0; c < t.channels; ++c) {
       const MapLanes<N> lanes{simd::set1<N>(p.center[c]), simd::set1<N>(p.scale[c]),
@@ -181,7 +187,8 @@ template <int N, bool Grad> WATTLE_FORCE_INLINE void map_planes(const Slab& t, c
     }
 }
 
-template <int N> WATTLE_FORCE_INLINE MapLanes<N> lanes_at(const MapParams& p, int64_t i, bool gain) {
+template <int N>
+WATTLE_FORCE_INLINE MapLanes<N> lanes_at(const MapParams& p, int64_t i, bool gain) {
   return {simd::load<N>(p.center + i), simd::load<N>(p.scale + i), simd::load<N>(p.shift + i),
           gain ? simd::load<N>(p.gain + i) : simd::f32<N>{}};
 }
@@ -197,7 +204,8 @@ WATTLE_FORCE_INLINE void map_rows(const Slab& t, int64_t n, const MapParams& p) 
 }
 
 // p: one value per column (columns >= N).
-template <int N, bool Grad> WATTLE_FORCE_INLINE void map_columns(const Slab& t, const MapParams& p) {
+template <int N, bool Grad>
+WATTLE_FORCE_INLINE void map_columns(const Slab& t, const MapParams& p) {
   int64_t n = 0;
   for (; n + 4 <= t.images; n += 4) map_rows<N, Grad, 4>(t, n, p);
   for (; n < t.images; ++n) map_rows<N, Grad, 1>(t, n, p);
@@ -216,7 +224,8 @@ WATTLE_FORCE_INLINE void spread(const float* channel, int64_t channels, int64_t 
 }
 
 // Adds up `lanes` partial sums of each channel, `stride` apart.
-WATTLE_FORCE_INLINE void fold(const float* u, int64_t channels, int64_t stride, int64_t lanes, double* sum) {
+WATTLE_FORCE_INLINE void fold(const float* u, int64_t channels, int64_t stride, int64_t lanes,
+                              double* sum) {
   for (int64_t c = 0; c < channels; ++c) {
     const float* p = u + c * stride;
     double a = 0, b = 0;
@@ -235,7 +244,8 @@ WATTLE_FORCE_INLINE void fold(const float* u, int64_t channels, int64_t stride, 
 template <class Isa, bool Grad>
 void reduce_task(const Slab& slab, const float* center, double* sum_u, double* sum_uv) {
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
-    const Slab t = slab;  // a local copy, so that stores of results cannot be taken for changes to it
+    const Slab t =
+        slab;  // a local copy, so that stores of results cannot be taken for changes to it
     alignas(64) float u[slots], uv[slots];
     const bool planes = t.s >= min_plane;
     const int64_t stride = planes ? max_lanes : t.s;
@@ -254,7 +264,8 @@ void reduce_task(const Slab& slab, const float* center, double* sum_u, double* s
   });
 }
 
-template <class Isa, bool Grad> void map_task(const Slab& slab, const MapParams& p) {
+template <class Isa, bool Grad>
+void map_task(const Slab& slab, const MapParams& p) {
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
     const Slab t = slab;
     if (t.s >= min_plane) return map_planes<N, Grad>(t, p);
@@ -270,9 +281,9 @@ template <class Isa, bool Grad> void map_task(const Slab& slab, const MapParams&
 }
 
 /// A value near the mean of each channel: the mean of up to 16 values spread over its first image.
-/// Deviations from it keep their digits however far from zero the data lie. The sum of squares about
-/// it is corrected to that about the mean; when m of n values made the center, that correction is at
-/// most n / m times the result (Cauchy-Schwarz), so few digits can be lost.
+/// Deviations from it keep their digits however far from zero the data lie. The sum of squares
+/// about it is corrected to that about the mean; when m of n values made the center, that
+/// correction is at most n / m times the result (Cauchy-Schwarz), so few digits can be lost.
 inline void first_means(const Slab& t, float* center) {
   const int64_t step = std::max<int64_t>(1, t.s / 16), count = std::min<int64_t>(16, t.s / step);
   for (int64_t c = 0; c < t.channels; ++c) {
@@ -308,7 +319,8 @@ struct Partial {
   double first, second;
 };
 
-template <class Isa> std::vector<Partial> block_moments(const Partition& p, const float* x) {
+template <class Isa>
+std::vector<Partial> block_moments(const Partition& p, const float* x) {
   std::vector<Partial> parts(static_cast<size_t>(p.blocks() * p.c));
   parallel_chunks(p.tasks(), [&](int64_t task) {
     const Slab t = slab_of(p, task, x, x, nullptr);
@@ -344,7 +356,8 @@ inline void combine_moments(const Partition& p, std::vector<Partial>& parts) {
 }
 
 template <class Isa>
-std::vector<Partial> gradient_sums(const Partition& p, const float* gy, const float* x, const float* mean) {
+std::vector<Partial> gradient_sums(const Partition& p, const float* gy, const float* x,
+                                   const float* mean) {
   std::vector<Partial> parts(static_cast<size_t>(p.blocks() * p.c));
   parallel_chunks(p.tasks(), [&](int64_t task) {
     const Slab t = slab_of(p, task, gy, x, nullptr);

@@ -1,4 +1,4 @@
-// clamp(x) = min(max(x, lo), hi).   dx = gy where lo <= x <= hi, else 0.
+// clamp(x) = min(max(x, lo), hi).   dx = gy where lo < x < hi, else 0 (as PyTorch 2.15: 0 on a bound).
 #include <cmath>
 #include <limits>
 
@@ -72,13 +72,13 @@ struct GradFn : Map2, Limits {
   explicit GradFn(const ClampAttr& a) : Limits(a) {}
   template <class T> T operator()(const T& gy, const T& x) const {
     const T g = gy;
-    const bool above = !has_lo || x >= T(lo), below = !has_hi || x <= T(hi);
+    const bool above = !has_lo || x > T(lo), below = !has_hi || x < T(hi);
     return above && below ? g : T(0);
   }
   template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> g, simd::f32<N> x) const {
     const simd::f32<N> zero{};
-    if (has_lo) g = x >= static_cast<float>(lo) ? g : zero;
-    if (has_hi) g = x <= static_cast<float>(hi) ? g : zero;
+    if (has_lo) g = x > static_cast<float>(lo) ? g : zero;
+    if (has_hi) g = x < static_cast<float>(hi) ? g : zero;
     return g;
   }
 };
@@ -88,7 +88,7 @@ Tensors grad_backward(const Saved<ClampAttr>& s, Ins g);
 const Op<ClampAttr> grad_op{{
     .name = "clamp_grad",
     .doc = "Gradient of clamp",
-    .equation = "gx = gy where min <= x <= max, else 0",
+    .equation = "gx = gy where min < x < max, else 0",
     .shape = map_shape<GradFn, 2, ClampAttr>,
     .cost = clamp_cost,
     .kernels = kernels<GradFn, ClampAttr>(),

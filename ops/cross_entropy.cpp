@@ -2,7 +2,8 @@
 //   m = max x, l = log sum e^(x - m), nll = l - (x_t - m), u = l - (sum (x - m)) / C
 //   loss = (1 - e) nll + e u     (e = label_smoothing), 0 where t = ignore_index
 // mean divides by the number of targets that are not ignored. The second result keeps the
-// probabilities p, so that backward needs no exponential: dx = (p - q) gy, q = (1 - e) [c = t] + e/C.
+// probabilities p, so that backward needs no exponential:
+//   dx = (p - q) gy, q = (1 - e) [c = t] + e / C
 #include "ops/softmax_kernels.h"
 
 namespace wattle {
@@ -219,7 +220,9 @@ template <class Isa> void grad_simd(Ins in, Outs out, const LossAttr& a) {
   float* gx = out[0].data<float>();
   const auto q = static_cast<float>(a.label_smoothing / static_cast<double>(s.d));
   const int64_t block = s.d * s.inner;  // elements of one outer index
-  parallel_for(s.outer, block < (1 << 14) ? (1 << 14) / block : 1, [&](int64_t first, int64_t last) {
+  if (block == 0) return;
+  const int64_t at_once = block < (1 << 14) ? (1 << 14) / block : 1;
+  parallel_for(s.outer, at_once, [&](int64_t first, int64_t last) {
     Isa::call([&]<int N>() WATTLE_INLINE_BODY {
       for (int64_t o = first; o < last; ++o)
         if (s.inner == 1) grad_run<N>(p + o * block, w + o, 0, q, gx + o * block, s.d);

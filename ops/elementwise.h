@@ -101,12 +101,16 @@ void map_ref_typed(const Fn& fn, Ins in, Outs out, Pack<In...>) {
   if constexpr (std::is_same_v<T, Counted>)  // its tally belongs to this thread
     map_piece<Fn, In...>(fn, plan, {0, plan.rows, 0, plan.row}, out[0], in, seq);
   else
-    for_each_piece(plan, 1 << 14, [&](Piece p) { map_piece<Fn, In...>(fn, plan, p, out[0], in, seq); });
+    for_each_piece(plan, 1 << 14, [&](Piece p) {
+      map_piece<Fn, In...>(fn, plan, p, out[0], in, seq);
+    });
 }
 
 template <class Fn, class A> void map_ref(Ins in, Outs out, const A& attr) {
   const Fn fn = make_fn<Fn>(attr);
-  const auto run = [&]<class T>() { map_ref_typed<Fn, T>(fn, in, out, typename Fn::template In<T>{}); };
+  const auto run = [&]<class T>() {
+    map_ref_typed<Fn, T>(fn, in, out, typename Fn::template In<T>{});
+  };
   const DType dtype = in.back().dtype();
   if constexpr (Fn::dtypes == Dtypes::floating) dispatch_floating(Fn::name, dtype, run);
   else if constexpr (Fn::dtypes == Dtypes::all) dispatch_all(Fn::name, dtype, run);

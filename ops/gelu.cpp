@@ -28,7 +28,8 @@ struct Fn : Map1 {
     return T(0.5) * x * (T(1) + num::erf(T(inv_sqrt2) * x));
   }
   template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
-    if (with_tanh) return 0.5f * x * (1.0f + simd::tanh<N>(x * (float(k1) + float(k3) * (x * x))));
+    if (with_tanh)
+      return 0.5f * x * (1.0f + simd::tanh<N>(x * (float(k1) + float(k3) * (x * x))));
     return 0.5f * x * (1.0f + simd::erf<N>(float(inv_sqrt2) * x));
   }
   bool with_tanh;

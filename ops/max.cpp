@@ -6,15 +6,17 @@ namespace {
 
 using extremum::DimAttr;
 
+template <class Isa> Kernel<DimAttr> row_kernel() {
+  return simd_kernel<Isa>(extremum::rows_simd<Isa, true>, extremum::whole_rows);
+}
+
 const Op<DimAttr> op{{
     .name = "max",
     .doc = "Largest element over dims, with its index over a single one",
     .equation = "y = max of x over dim",
     .shape = extremum::shape<true>,
     .cost = extremum::cost<true>,
-    .kernels = {simd_kernel<simd::Avx512>(extremum::rows_simd<simd::Avx512, true>, extremum::whole_rows),
-                simd_kernel<simd::Avx2>(extremum::rows_simd<simd::Avx2, true>, extremum::whole_rows),
-                simd_kernel<simd::Portable>(extremum::rows_simd<simd::Portable, true>, extremum::whole_rows),
+    .kernels = {row_kernel<simd::Avx512>(), row_kernel<simd::Avx2>(), row_kernel<simd::Portable>(),
                 {"ref", extremum::ref<true>}},
     .saves_in = {0},
     .saves_out = {0, 1},

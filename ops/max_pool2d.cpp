@@ -14,7 +14,8 @@ struct MaxPoolAttr {
   std::optional<Pair> stride;
   Pair padding = 0, dilation = 1;
   bool ceil_mode = false;
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("kernel_size", kernel_size), v("stride", stride), v("padding", padding);
     v("dilation", dilation), v("ceil_mode", ceil_mode);
   }
@@ -22,7 +23,8 @@ struct MaxPoolAttr {
 
 struct MaxPoolGradAttr : MaxPoolAttr {
   Pair input_size;  // H and W of x
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     MaxPoolAttr::visit(v);
     v("input_size", input_size);
   }
@@ -32,7 +34,8 @@ Geometry windows(const char* op, const Shape& x, const MaxPoolAttr& a) {
   return geometry(op, x, a.kernel_size, a.stride, a.padding, a.dilation, a.ceil_mode);
 }
 
-template <class F> void dispatch_tap(const Tensor& t, F&& fn) {
+template <class F>
+void dispatch_tap(const Tensor& t, F&& fn) {
   if (t.dtype() == DType::u8) return fn(t.data<uint8_t>());
   return fn(t.data<int32_t>());
 }
@@ -55,7 +58,8 @@ void max_pool2d_ref(Ins in, Outs out, const MaxPoolAttr& a) {
   });
 }
 
-template <class Isa> void max_pool2d_simd(Ins in, Outs out, const MaxPoolAttr& a) {
+template <class Isa>
+void max_pool2d_simd(Ins in, Outs out, const MaxPoolAttr& a) {
   const Geometry g = windows("max_pool2d", in[0].shape(), a);
   const float* x = in[0].data<float>();
   float* y = out[0].data<float>();
@@ -117,12 +121,14 @@ void max_pool2d_grad_ref(Ins in, Outs out, const MaxPoolGradAttr& a) {
     dispatch_tap(in[1], [&]<class I>(const I* tap) {
       const TapOffsets<I> offsets(g);
       for (int64_t p = 0; p < g.planes; ++p)
-        scatter_plane(g, offsets, gy + p * g.out_plane(), tap + p * g.out_plane(), gx + p * g.in_plane());
+        scatter_plane(g, offsets, gy + p * g.out_plane(), tap + p * g.out_plane(),
+                      gx + p * g.in_plane());
     });
   });
 }
 
-template <class Isa> void max_pool2d_grad_simd(Ins in, Outs out, const MaxPoolGradAttr& a) {
+template <class Isa>
+void max_pool2d_grad_simd(Ins in, Outs out, const MaxPoolGradAttr& a) {
   const Geometry g = grad_windows("max_pool2d_grad", in[0].shape(), a);
   const float* gy = in[0].data<float>();
   float* gx = out[0].data<float>();
@@ -180,7 +186,8 @@ void max_pool2d_gather_ref(Ins in, Outs out, const MaxPoolAttr& a) {
         T y = 0;
         for (int64_t kh = g.h.first(oh); kh < g.h.last(oh); ++kh)
           for (int64_t kw = g.w.first(ow); kw < g.w.last(ow); ++kw) {
-            const T v = x[(g.h.start(oh) + kh * g.h.dilation) * g.w.in + g.w.start(ow) + kw * g.w.dilation];
+            const T v =
+                x[(g.h.start(oh) + kh * g.h.dilation) * g.w.in + g.w.start(ow) + kw * g.w.dilation];
             if (kh * g.w.kernel + kw == static_cast<int64_t>(tap[o])) y = v;
           }
         out[0].data<T>()[o] = y;
@@ -243,13 +250,13 @@ const Op<MaxPoolGradAttr> max_pool2d_grad_op{{
                 {{{{1, 2, 3, 37}}, taps({1, 2, 3, 37}, 4)}, {{2}, {6, 74}}},
                 {{{{1, 1, 1, 1}}, taps({1, 1, 1, 1}, 4)}, {{2}, {2, 3}}},
                 {{{{2, 3, 4}}, taps({2, 3, 4}, 9)}, {{3, Pair(2)}, {7, 9}}},
-                {{{{1, 1, 2, 1}}, taps({1, 1, 2, 1}, 272, DType::i32)}, {{{16, 17}, Pair(1)}, {17, 17}}}},
+                {{{{1, 1, 2, 1}}, taps({1, 1, 2, 1}, 272, DType::i32)},
+                 {{{16, 17}, Pair(1)}, {17, 17}}}},
 }};
 
 Tensors max_pool2d_gather_backward(const Saved<MaxPoolAttr>& s, Ins gy) {
   const Shape x = s.shape(0);
-  return {max_pool2d_grad_op.one({gy[0], s.in(1)},
-                                 {s.attr(), {x[x.rank() - 2], x[x.rank() - 1]}})};
+  return {max_pool2d_grad_op.one({gy[0], s.in(1)}, {s.attr(), {x[x.rank() - 2], x[x.rank() - 1]}})};
 }
 
 Tensors max_pool2d_grad_backward(const Saved<MaxPoolGradAttr>& s, Ins gy) {
@@ -270,11 +277,12 @@ const Op<MaxPoolAttr> max_pool2d_op{{
                 simd_kernel<simd::Portable>(max_pool2d_simd<simd::Portable>),
                 {"ref", max_pool2d_ref}},
     .saves_out = {1},
-    .backward = [](const Saved<MaxPoolAttr>& s, Ins gy) {
-      const Shape x = s.shape(0);
-      return Tensors{max_pool2d_grad_op.one({gy[0], s.out(1)},
-                                            {s.attr(), {x[x.rank() - 2], x[x.rank() - 1]}})};
-    },
+    .backward =
+        [](const Saved<MaxPoolAttr>& s, Ins gy) {
+          const Shape x = s.shape(0);
+          return Tensors{max_pool2d_grad_op.one({gy[0], s.out(1)},
+                                                {s.attr(), {x[x.rank() - 2], x[x.rank() - 1]}})};
+        },
     .samples = {{{distinct({2, 3, 8, 15})}, {2}},
                 {{distinct({5, 7, 7})}, {2}},
                 {{distinct({1, 2, 6, 74})}, {2}},

@@ -1,5 +1,6 @@
 // f32 kernels of max_pool2d and its gradient, for any lane count. The index of a result is the
-// number kh * KW + kw of its tap; the first largest value wins and not-a-number passes, as in PyTorch.
+// number kh * KW + kw of its tap; the first largest value wins and not-a-number passes, as in
+// PyTorch.
 #pragma once
 #include <limits>
 #include <type_traits>
@@ -9,7 +10,8 @@
 
 namespace wattle::pool2d {
 
-template <int N> struct Best {
+template <int N>
+struct Best {
   simd::f32<N> value;
   simd::i32<N> tap;
 };
@@ -17,31 +19,38 @@ template <int N> struct Best {
 // The later of two candidates wins only when it is larger or not a number. Two selections each:
 // GCC 12 takes 512-bit masks apart lane by lane when they are combined first.
 template <int N>
-WATTLE_FORCE_INLINE Best<N> later_if_larger(const Best<N>& a, simd::f32<N> value, simd::i32<N> tap) {
+WATTLE_FORCE_INLINE Best<N> later_if_larger(const Best<N>& a, simd::f32<N> value,
+                                            simd::i32<N> tap) {
   const simd::f32<N> larger = value > a.value ? value : a.value;
   const simd::i32<N> of_larger = value > a.value ? tap : a.tap;
   return {value != value ? value : larger, value != value ? tap : of_larger};
 }
 
-template <class T, int N> struct Vec {
+template <class T, int N>
+struct Vec {
   typedef T type __attribute__((vector_size(N * sizeof(T))));
 };
-template <int N> using Lanes = std::make_integer_sequence<int, N>;
+template <int N>
+using Lanes = std::make_integer_sequence<int, N>;
 
 // The low byte of every lane -> p. A byte shuffle: GCC 12 converts i32 to u8 lane by lane.
-template <int N> WATTLE_FORCE_INLINE void store_taps(uint8_t* p, simd::i32<N> tap) {
+template <int N>
+WATTLE_FORCE_INLINE void store_taps(uint8_t* p, simd::i32<N> tap) {
   typedef typename Vec<uint8_t, 4 * N>::type Bytes;
   [&]<int... I>(std::integer_sequence<int, I...>) WATTLE_INLINE_BODY {
     const Bytes packed = __builtin_shuffle((Bytes)tap, Bytes{(I < N ? 4 * I : 0)...});
     std::memcpy(p, &packed, N);
-  }(Lanes<4 * N>());
+  }
+  (Lanes<4 * N>());
 }
-template <int N> WATTLE_FORCE_INLINE void store_taps(int32_t* p, simd::i32<N> tap) {
+template <int N>
+WATTLE_FORCE_INLINE void store_taps(int32_t* p, simd::i32<N> tap) {
   std::memcpy(p, &tap, sizeof tap);
 }
 
 // N bytes -> lanes: every lane takes the 32-bit word that holds its byte and shifts it down.
-template <int N> WATTLE_FORCE_INLINE simd::i32<N> load_taps(const uint8_t* p) {
+template <int N>
+WATTLE_FORCE_INLINE simd::i32<N> load_taps(const uint8_t* p) {
   if constexpr (N < 8) {
     simd::i32<N> v;
     for (int i = 0; i < N; ++i) v[i] = p[i];
@@ -60,13 +69,15 @@ template <int N> WATTLE_FORCE_INLINE simd::i32<N> load_taps(const uint8_t* p) {
       const Words halves = (Words)(Halves{(J < 4 ? -1 : 0)...} ? low - zero : high - zero);
       const Unsigned words = (Unsigned)__builtin_shuffle(halves, Words{(I / 8 * 8 + I / 4 % 2)...});
       return (simd::i32<N>)(words >> Unsigned{(8 * (I % 4))...} & 255u);
-    }(Lanes<N>(), Lanes<N / 2>());
+    }
+    (Lanes<N>(), Lanes<N / 2>());
   }
 }
 
 // One window, scalar: what the reference does. x is its plane.
 template <class T, class I>
-WATTLE_FORCE_INLINE void max_window(const Geometry& g, const T* x, int64_t oh, int64_t ow, T& y, I& tap) {
+WATTLE_FORCE_INLINE void max_window(const Geometry& g, const T* x, int64_t oh, int64_t ow, T& y,
+                                    I& tap) {
   const int64_t h0 = g.h.first(oh), h1 = g.h.last(oh), w0 = g.w.first(ow), w1 = g.w.last(ow);
   if (h0 >= h1 || w0 >= w1) {
     y = std::numeric_limits<T>::has_infinity ? T(-std::numeric_limits<T>::infinity())
@@ -86,7 +97,8 @@ WATTLE_FORCE_INLINE void max_window(const Geometry& g, const T* x, int64_t oh, i
       if (k == first) continue;
       const int64_t here = corner + kh * g.h.dilation * g.w.in + kw * g.w.dilation;
       const T& v = x[here];
-      const int64_t take = -(static_cast<int64_t>(v > x[place]) | static_cast<int64_t>(num::isnan(v)));
+      const int64_t take =
+          -(static_cast<int64_t>(v > x[place]) | static_cast<int64_t>(num::isnan(v)));
       at ^= (at ^ k) & take;
       place ^= (place ^ here) & take;
     }
@@ -115,8 +127,8 @@ WATTLE_FORCE_INLINE void max_lanes_of_row(const Geometry& g, const float* x, int
 }
 
 template <int M, class I>
-WATTLE_FORCE_INLINE void max_planes(const Geometry& g, int64_t p0, int64_t p1, const float* x, float* y,
-                                    I* tap) {
+WATTLE_FORCE_INLINE void max_planes(const Geometry& g, int64_t p0, int64_t p1, const float* x,
+                                    float* y, I* tap) {
   const int64_t w0 = g.w.inner_begin(), w1 = g.w.inner_end();
   const bool wide = g.w.stride <= 2 && w1 - w0 >= M;
   for (int64_t p = p0; p < p1; ++p)
@@ -180,7 +192,8 @@ WATTLE_FORCE_INLINE void max_2x2_planes(const Geometry& g, int64_t p0, int64_t p
       const int64_t i = p * g.in_plane() + 2 * oh * width, o = p * g.out_plane() + oh * wo;
       const float *a = x + i, *b = a + width;
       if (wo >= 3 && i + width + 2 * reach <= x_end && o + reach <= y_end) {
-        for (int64_t k = 0; k < wo; k += M) max_2x2_lanes<M>(a + 2 * k, b + 2 * k, y + o + k, tap + o + k);
+        for (int64_t k = 0; k < wo; k += M)
+          max_2x2_lanes<M>(a + 2 * k, b + 2 * k, y + o + k, tap + o + k);
       } else {
         for (int64_t k = 0; k < wo; ++k) max_2x2_one(a + 2 * k, width, y[o + k], tap[o + k]);
       }
@@ -230,7 +243,8 @@ WATTLE_FORCE_INLINE void grad_2x2_planes(const Geometry& g, int64_t p0, int64_t 
 
 // Small planes: a tile is a run of at most N results and of the inputs above them, `units` times
 // `rows` rows of input that hold `pairs` rows of results. Input i is tap[i] of result from[i].
-template <int N> struct Tile {
+template <int N>
+struct Tile {
   static constexpr int most = 160;  // the worst tile is N planes of 3x3
   int64_t results = 0, inputs = 0, vectors = 0;
   int32_t from[most], tap[most];
@@ -253,7 +267,8 @@ template <int N> struct Tile {
 
 // Where no odd last row lies between them, pairs of rows follow each other through all planes; else
 // a tile is some planes, or two tiles make one. False when no such tiling exists.
-template <int N> bool fill_tiles(const Geometry& g, Tile<N> (&tiles)[2], int& count) {
+template <int N>
+bool fill_tiles(const Geometry& g, Tile<N> (&tiles)[2], int& count) {
   const int64_t plane = g.out_plane(), pairs = N / g.w.out;
   count = 1;
   if (g.h.in % 2 == 0) {
@@ -269,22 +284,24 @@ template <int N> bool fill_tiles(const Geometry& g, Tile<N> (&tiles)[2], int& co
 }
 
 template <int N>
-WATTLE_FORCE_INLINE void grad_tile(const Tile<N>& tile, const float* gy, const uint8_t* tap, float* gx) {
+WATTLE_FORCE_INLINE void grad_tile(const Tile<N>& tile, const float* gy, const uint8_t* tap,
+                                   float* gx) {
   const simd::f32<N> g = simd::load<N>(gy), zero{};
   const simd::i32<N> t = load_taps<N>(tap);
   for (int64_t v = 0; v < tile.vectors; ++v) {
     simd::i32<N> from, wanted;
     std::memcpy(&from, tile.from + v * N, sizeof from);
     std::memcpy(&wanted, tile.tap + v * N, sizeof wanted);
-    simd::store<N>(gx + v * N, __builtin_shuffle(t, from) == wanted ? __builtin_shuffle(g, from) : zero);
+    simd::store<N>(gx + v * N,
+                   __builtin_shuffle(t, from) == wanted ? __builtin_shuffle(g, from) : zero);
   }
 }
 
 // Tiles as long as their vectors stay inside the task's planes and the results; returns the first
 // plane that is not done whole.
 template <int N>
-WATTLE_FORCE_INLINE int64_t grad_2x2_tiles(const Geometry& g, int64_t p0, int64_t p1, const float* gy,
-                                           const uint8_t* tap, float* gx) {
+WATTLE_FORCE_INLINE int64_t grad_2x2_tiles(const Geometry& g, int64_t p0, int64_t p1,
+                                           const float* gy, const uint8_t* tap, float* gx) {
   Tile<N> tiles[2];
   int count = 0;
   if (!fill_tiles<N>(g, tiles, count)) return p0;
@@ -303,13 +320,15 @@ WATTLE_FORCE_INLINE int64_t grad_2x2_tiles(const Geometry& g, int64_t p0, int64_
 // ---- Gradient of any geometry ----
 
 // Where tap t lies from the start of its window: tabled where taps are bytes, as division is slow.
-template <class I> struct TapOffsets {
+template <class I>
+struct TapOffsets {
   static constexpr int64_t tabled = std::is_same_v<I, uint8_t> ? 256 : 1;
   const Geometry& g;
   int32_t h_[tabled], w_[tabled];
   explicit TapOffsets(const Geometry& geometry) : g(geometry) {
     if (tabled > 1)
-      for (int64_t t = 0; t < tabled; ++t) h_[t] = static_cast<int32_t>(h_of(t)), w_[t] = static_cast<int32_t>(w_of(t));
+      for (int64_t t = 0; t < tabled; ++t)
+        h_[t] = static_cast<int32_t>(h_of(t)), w_[t] = static_cast<int32_t>(w_of(t));
   }
   int64_t h(I t) const { return tabled > 1 ? h_[t] : h_of(t); }
   int64_t w(I t) const { return tabled > 1 ? w_[t] : w_of(t); }
@@ -337,7 +356,8 @@ WATTLE_FORCE_INLINE void scatter_plane(const Geometry& g, const TapOffsets<I>& o
 
 // Calls fn<M>() with 8 lanes where N and a row of `row` results have as many, else with 4. Rows are
 // short and every result is written in two formats, so that 16 lanes gain nothing.
-template <int N, class F> WATTLE_FORCE_INLINE void with_lanes(int64_t row, const F& fn) {
+template <int N, class F>
+WATTLE_FORCE_INLINE void with_lanes(int64_t row, const F& fn) {
   if (N >= 8 && row >= 8) fn.template operator()<(N < 8 ? N : 8)>();
   else fn.template operator()<4>();
 }

@@ -6,15 +6,17 @@ namespace {
 
 using extremum::DimAttr;
 
+template <class Isa> Kernel<DimAttr> row_kernel() {
+  return simd_kernel<Isa>(extremum::rows_simd<Isa, false>, extremum::whole_rows);
+}
+
 const Op<DimAttr> op{{
     .name = "min",
     .doc = "Smallest element over dims, with its index over a single one",
     .equation = "y = min of x over dim",
     .shape = extremum::shape<false>,
     .cost = extremum::cost<false>,
-    .kernels = {simd_kernel<simd::Avx512>(extremum::rows_simd<simd::Avx512, false>, extremum::whole_rows),
-                simd_kernel<simd::Avx2>(extremum::rows_simd<simd::Avx2, false>, extremum::whole_rows),
-                simd_kernel<simd::Portable>(extremum::rows_simd<simd::Portable, false>, extremum::whole_rows),
+    .kernels = {row_kernel<simd::Avx512>(), row_kernel<simd::Avx2>(), row_kernel<simd::Portable>(),
                 {"ref", extremum::ref<false>}},
     .saves_in = {0},
     .saves_out = {0, 1},

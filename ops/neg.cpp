@@ -12,7 +12,8 @@ struct Fn : Map1 {
   static constexpr Dtypes dtypes = Dtypes::numeric;
   static constexpr int64_t grain = light;
   template <class T> T operator()(const T& x) const {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(wrap<T>(0) - static_cast<wrap<T>>(x));
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(wrap<T>(0) - static_cast<wrap<T>>(x));
     else return -x;
   }
   template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {

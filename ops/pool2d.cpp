@@ -9,7 +9,8 @@ Tally tally(const Axis& a) {
     const int64_t first = a.first(o), last = a.last(o);
     t.taps += last - first;
     t.nonempty += last > first;
-    for (int64_t k = first; k < last; ++k) hit[static_cast<size_t>(a.start(o) + k * a.dilation)] = 1;
+    for (int64_t k = first; k < last; ++k)
+      hit[static_cast<size_t>(a.start(o) + k * a.dilation)] = 1;
   }
   for (char h : hit) t.covered += h;
   return t;
@@ -25,12 +26,12 @@ int64_t out_size(int64_t in, const Axis& a, bool ceil_mode) {
 
 namespace {
 
-Axis axis(const char* op, const char* name, const Shape& x, int64_t in, int64_t kernel, int64_t stride,
-          int64_t pad, int64_t dilation, bool ceil_mode) {
+Axis axis(const char* op, const char* name, const Shape& x, int64_t in, int64_t kernel,
+          int64_t stride, int64_t pad, int64_t dilation, bool ceil_mode) {
   Axis a{in, 0, kernel, stride, pad, dilation};
   if (kernel < 1 || stride < 1 || dilation < 1)
-    throw value_error(str(op, ": ", name, ": kernel_size ", kernel, ", stride ", stride, ", dilation ",
-                          dilation, ", expected at least 1 each"));
+    throw value_error(str(op, ": ", name, ": kernel_size ", kernel, ", stride ", stride,
+                          ", dilation ", dilation, ", expected at least 1 each"));
   if (pad < 0 || pad > kernel / 2)
     throw value_error(str(op, ": ", name, ": padding ", pad, ", expected 0 to ", kernel / 2,
                           " (half of kernel_size ", kernel, ")"));

@@ -1,5 +1,5 @@
-// Windows of the pooling ops: sizes, in-bounds taps, and how many there are. Both axes are alike and
-// independent, so that every count of a plane is a product of two counts of an axis.
+// Windows of the pooling ops: sizes, in-bounds taps, and how many there are. Both axes are alike
+// and independent, so that every count of a plane is a product of two counts of an axis.
 #pragma once
 #include <algorithm>
 #include <optional>
@@ -74,10 +74,12 @@ WATTLE_FORCE_INLINE simd::f32<N> every_second(simd::f32<N> a, simd::f32<N> b, in
                      : __builtin_shufflevector(a, b, (2 * I + 1)...);
 }
 /// Lanes 0, 2, 4, ... and 1, 3, 5, ... of a followed by b.
-template <int N> WATTLE_FORCE_INLINE simd::f32<N> evens(simd::f32<N> a, simd::f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE simd::f32<N> evens(simd::f32<N> a, simd::f32<N> b) {
   return every_second<N>(a, b, 0, std::make_integer_sequence<int, N>());
 }
-template <int N> WATTLE_FORCE_INLINE simd::f32<N> odds(simd::f32<N> a, simd::f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE simd::f32<N> odds(simd::f32<N> a, simd::f32<N> b) {
   return every_second<N>(a, b, 1, std::make_integer_sequence<int, N>());
 }
 
@@ -88,21 +90,25 @@ WATTLE_FORCE_INLINE simd::f32<N> zip(simd::f32<N> a, simd::f32<N> b, int from,
                    : __builtin_shufflevector(a, b, (N / 2 + I / 2 + I % 2 * N)...);
 }
 /// Lower and upper half of a0 b0 a1 b1 ...
-template <int N> WATTLE_FORCE_INLINE simd::f32<N> zip_low(simd::f32<N> a, simd::f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE simd::f32<N> zip_low(simd::f32<N> a, simd::f32<N> b) {
   return zip<N>(a, b, 0, std::make_integer_sequence<int, N>());
 }
-template <int N> WATTLE_FORCE_INLINE simd::f32<N> zip_high(simd::f32<N> a, simd::f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE simd::f32<N> zip_high(simd::f32<N> a, simd::f32<N> b) {
   return zip<N>(a, b, 1, std::make_integer_sequence<int, N>());
 }
 
 /// p[0], p[stride], ..., N values; stride 1 or 2. Reads nothing beyond the last of them.
-template <int N> WATTLE_FORCE_INLINE simd::f32<N> load_every(const float* p, int64_t stride) {
+template <int N>
+WATTLE_FORCE_INLINE simd::f32<N> load_every(const float* p, int64_t stride) {
   if (stride == 1) return simd::load<N>(p);
   typedef std::make_integer_sequence<int, N> Lanes;
   const simd::f32<N> a = simd::load<N>(p), b = simd::load<N>(p + N - 1);
   return [&]<int... I>(std::integer_sequence<int, I...>) WATTLE_INLINE_BODY {
     return __builtin_shufflevector(a, b, (I < N / 2 ? 2 * I : 2 * I + 1)...);
-  }(Lanes());
+  }
+  (Lanes());
 }
 
 }  // namespace wattle::pool2d

@@ -59,7 +59,8 @@ template <class Isa> void sum_rows(const float* x, float* y, int64_t outer, int6
   const int64_t cuts = (n + block - 1) / block;
   std::vector<float> part(static_cast<size_t>(cuts > 1 ? outer * cuts : 0));
   float* const to = cuts > 1 ? part.data() : y;
-  parallel_for(outer * cuts, cuts > 1 ? grain / block : grain / n, [&](int64_t first, int64_t last) {
+  const int64_t each = cuts > 1 ? grain / block : grain / n;
+  parallel_for(outer * cuts, each, [&](int64_t first, int64_t last) {
     Isa::call([&]<int N>() WATTLE_INLINE_BODY {
       for (int64_t c = first; c < last; ++c) {
         const int64_t begin = c % cuts * block, left = n - begin;

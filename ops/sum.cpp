@@ -38,7 +38,9 @@ const Op<DimAttr> op{{
       const DType t = is_floating(in[0].dtype()) ? in[0].dtype() : DType::i64;
       return Metas{{rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim), t}};
     },
-    .cost = [](Ins in, std::span<const Meta>, const DimAttr&) { return Cost{.add = in[0].numel()}; },
+    .cost = [](Ins in, std::span<const Meta>, const DimAttr&) {
+      return Cost{.add = in[0].numel()};
+    },
     .kernels = {simd_kernel<simd::Avx512>(sum_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(sum_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(sum_simd<simd::Portable>),

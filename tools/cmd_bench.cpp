@@ -7,6 +7,7 @@
 #include <map>
 #include <sstream>
 
+#include "core/counters.h"
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "core/simd.h"
@@ -77,6 +78,28 @@ void work(const green::ImageSpec& image) {
   }
 }
 
+// Every counter row of the steps since the counters were cleared, dearest first, with the line of
+// code that it comes from.
+void print_profile(int steps) {
+  std::vector<Row> rows = counters().rows();
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.ns > b.ns; });
+  std::printf("%s%s%s%s%s%s%s  source\n", cell("layer", 10).c_str(), cell("phase", 11).c_str(),
+              cell("op", 22).c_str(), cell("kernel", 10).c_str(), cell("ms/step", -10).c_str(),
+              cell("GFLOP/s", -10).c_str(), cell("GB/s", -8).c_str());
+  for (const Row& r : rows) {
+    if (r.ns == 0) continue;
+    char ms[16], gflops[16], gbytes[16];
+    std::snprintf(ms, sizeof ms, "%.3f", r.ns * 1e-6 / steps);
+    std::snprintf(gflops, sizeof gflops, "%.1f", double(r.cost.flops()) / r.ns);
+    std::snprintf(gbytes, sizeof gbytes, "%.1f", double(r.cost.bytes()) / r.ns);
+    std::printf("%s%s%s%s%s%s%s  %s:%d\n", cell(counters().path(r.key.scope), 10).c_str(),
+                cell(std::string(name(r.key.phase)), 11).c_str(), cell(r.key.op->name, 22).c_str(),
+                cell(r.key.kernel, 10).c_str(), cell(ms, -10).c_str(), cell(gflops, -10).c_str(),
+                cell(gbytes, -8).c_str(), r.key.op->file, r.key.op->line);
+  }
+  std::printf("in kernels: %.3f ms/step\n", counters().total().ns * 1e-6 / steps);
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app) {
@@ -86,15 +109,18 @@ void add_bench(CLI::App& app) {
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);
   auto steps = std::make_shared<int>(20);
-  auto worker = std::make_shared<bool>(false);
+  auto worker = std::make_shared<bool>(false), profile = std::make_shared<bool>(false);
   s->add_option("--batch", *batch, "Images in a step")->capture_default_str()->check(CLI::PositiveNumber);
   s->add_option("--steps", *steps, "Timed steps")->capture_default_str()->check(CLI::PositiveNumber);
   s->add_flag("--worker", *worker, "Take orders on standard input");
+  s->add_flag("--profile", *profile, "Also every op: time, rates, source line");
   s->callback([=] {
     const green::ImageSpec image = green::image_spec(o->dataset);
     if (*worker) return work(image);
     Cell cell = make_cell(o->net(), image);
+    counters().clear();
     const Timed t = time_steps(cell, image, *batch, *steps);
+    if (*profile) print_profile(*steps + 3);
     std::printf("%s, batch %lld, %d threads, %s: median %.2f ms, min %.2f ms of %d steps\n",
                 o->title().c_str(), static_cast<long long>(*batch), num_threads(),
                 simd::level_name(simd::level()), t.median, t.min, *steps);

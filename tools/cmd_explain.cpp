@@ -151,10 +151,10 @@ void print_result(const Lesson& l) {
             " steps: ", number_text(l.loss_end)));
   std::string line = "PREDICTIONS after training ";
   for (size_t i = 0; i < l.last.v.size(); ++i) {
-    char buf[96];
-    std::snprintf(buf, sizeof buf, "  (%g, %g): %.3f of %g", l.x.v[2 * i], l.x.v[2 * i + 1],
-                  std::abs(l.last.v[i]) < 5e-4 ? 0.0 : l.last.v[i], l.target.v[i]);
-    line += buf;
+    char answer[32];
+    std::snprintf(answer, sizeof answer, "%.3f", std::abs(l.last.v[i]) < 5e-4 ? 0 : l.last.v[i]);
+    line += str("  (", l.x.v[2 * i], ", ", l.x.v[2 * i + 1],
+                "): ", std::isnan(l.last.v[i]) ? "nan" : answer, " of ", l.target.v[i]);
   }
   print(line);
 }

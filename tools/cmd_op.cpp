@@ -48,7 +48,9 @@ Tensor weighted(const OpBase& op, const Tensors& out, const std::vector<std::str
   for (size_t o = 0; o < out.size(); ++o) {
     if (!is_floating(out[o].dtype()) || op.aux_outs.has(static_cast<int>(o))) continue;
     if (used == grad.size()) break;
-    const Tensor gy = io::read_npy(grad[used++]);
+    Tensor gy = io::read_npy(grad[used++]);
+    // A file may hold the gradient in f32 where the result is f64: nothing is lost.
+    if (gy.dtype() == DType::f32 && out[o].dtype() == DType::f64) gy = cast(gy, DType::f64);
     if (gy.shape() != out[o].shape() || gy.dtype() != out[o].dtype())
       throw shape_error(str("--grad ", grad[used - 1], ": found ", gy, ", expected ", out[o]));
     const Tensor part = sum(mul(out[o], gy));

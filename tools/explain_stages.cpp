@@ -89,8 +89,8 @@ const stages = {
     list.append(el('tr', {}, ['point', 'wanted', 'before', 'after'].map(h => el('th', {}, h))));
     for (let r = 0; r < rows; ++r)
       list.append(el('tr', {}, [
-        `(${D.x.v[2 * r]}, ${D.x.v[2 * r + 1]})`, D.target.v[r], D.first.v[r].toFixed(3),
-        D.last.v[r].toFixed(3)
+        `(${D.x.v[2 * r]}, ${D.x.v[2 * r + 1]})`, D.target.v[r], answer(D.first.v[r]),
+        answer(D.last.v[r])
       ].map(v => el('td', {}, String(v)))));
     const st = D.settings;
     return [el(
@@ -150,8 +150,11 @@ function map(values, at, title) {
       el('div', {class: 'soft', style: 'display:flex;justify-content:space-between'},
          el('span', {}, '0'), el('span', {}, '1')));
 }
+const answer = v => v === null ? 'nan' : v.toFixed(3);
+
 function curve() {
-  const v = D.losses, w = 300, h = 120, top = Math.max(...v),
+  const v = D.losses.filter(t => t !== null),  // a run that diverged ends early
+        w = 300, h = 120, top = Math.max(...v),
         x = i => 48 + i / Math.max(1, v.length - 1) * (w - 58),
         y = t => h - 22 - t / top * (h - 34);
   const at = D.settings.at - 1,
