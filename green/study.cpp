@@ -91,7 +91,8 @@ class StudyRunner {
     if (o.protocol != "fixed" && o.protocol != "as-published")
       throw value_error(str("--protocol: found '", o.protocol, "', expected fixed or as-published"));
     if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
-    if (o.rows == 0) throw value_error("--rows: found 0, expected at least one image per class");
+    if (o.rows < 1 && o.rows != -1)
+      throw value_error(str("--rows: found ", o.rows, ", expected at least one image per class"));
   }
 
   StudyResult run() {

@@ -1,21 +1,17 @@
 #!/usr/bin/env python3
-"""The command line from outside: what it prints, writes and refuses, and that it can be killed.
+"""The command line from outside: what it prints, writes and refuses. cli_runs_test.py: trainings and studies.
 
     python3 cli_test.py PATH_OF_WATTLE [unittest arguments]
 """
-import csv
 import gzip
 import json
 import os
 import random
-import resource
 import shutil
-import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
@@ -95,13 +91,6 @@ class Cli(unittest.TestCase):
         path.write_bytes(content)
         return path
 
-    def train_args(self, name, epochs, *more):
-        return ["train", *SMALL, "--data-dir", self.data, "--epochs", epochs, "--save", self.dir / f"{name}.safetensors",
-                "--log", self.dir / f"{name}.csv", "--quiet", *more]
-
-    def results(self, name):
-        return (self.dir / f"{name}.safetensors").read_bytes(), (self.dir / f"{name}.csv").read_bytes()
-
 
 class BadData(Cli):
     CASES = [
@@ -171,8 +160,11 @@ class BadRequests(Cli):
     def test_rows_and_other_numbers(self):
         data = ["--data-dir", self.data]
         self.refused("--rows: found 0", "study", "layers", *data, "--rows", 0, "--out", self.dir / "o")
-        self.refused("found 0", "train", *data, "--rows", 0)
-        self.refused("65", "train", *data, "--rows", 65)
+        self.refused("--rows: found -7", "study", "layers", *data, "--rows", -7, "--out", self.dir / "o")
+        self.refused("--rows: found 0", "train", *data, "--rows", 0)
+        self.refused("--rows: found -7", "train", *data, "--rows", -7)
+        self.refused(["n = 9", "10 (the number of classes) to 64"], "train", *data, "--rows", 9)
+        self.refused(["n = 65", "10 (the number of classes) to 64"], "train", *data, "--rows", 65)
         self.refused("--epochs: found 0", "train", *data, "--epochs", 0)
         self.refused("--batch: found 0", "train", *data, "--batch", 0)
         self.refused("--batch: found -3", "cost", "--batch", -3)
@@ -201,7 +193,7 @@ class BadRequests(Cli):
         cases = [
             (safetensors(two, bytes(12)), ["'b' starts at 4 and overlaps 'a'"]),
             (safetensors({"a": entry(0, 16)}, bytes(12)), ["'a'", "[0, 16]", "12 bytes of data"]),
-            (safetensors({"a": entry(8, 4)}, bytes(12)), ["'a'", "[8, 4]"]),
+            (safetensors({"a": entry(8, 4, [1])}, bytes(12)), ["'a'", "[8, 4]"]),
             (safetensors({"a": entry(-4, 4, [2])}, bytes(12)), ["'a'"]),
             (safetensors({"a": entry(4, 12)}, bytes(12)), ["a hole in the data"]),
             (safetensors({"a": entry(0, 8, [3])}, bytes(8)), ["'a'", "8 bytes, expected 12"]),
@@ -344,6 +336,31 @@ class Ops(Cli):
 
 
 class Cost(Cli):
+    # net, linear, conv -> parameters, forward and backward FLOPs of one image (tests/study_test.cpp names the source)
+    SIZES = {
+        "fashion-mnist": {
+            ("cnn", 3, 1): (309922, 660912, 1279488), ("cnn", 7, 1): (333739, 708180, 1374024),
+            ("cnn", 3, 4): (133642, 927300, 1812264), ("cnn", 7, 4): (157459, 974568, 1906800),
+            ("cnn", 3, 2): (252568, 640920, 1239504), ("densepoly", 3, 0): (386718, 772240, 929824),
+            ("densepoly", 7, 0): (410535, 819508, 1024360), ("denselinear", 3, 0): (548893, 1096200, 1373904),
+            ("denselinear", 7, 0): (1408410, 2812096, 4570496)},
+        "cifar10": {
+            ("cnn", 3, 1): (4728856, 9950208, 19402752), ("cnn", 7, 1): (5114056, 10719168, 20940672),
+            ("cnn", 3, 4): (2882974, 15166176, 29834688), ("cnn", 7, 4): (3268174, 15935136, 31372608),
+            ("cnn", 3, 2): (3846388, 9300480, 18103296), ("densepoly", 3, 0): (5908234, 11811840, 14186496),
+            ("densepoly", 7, 0): (6293434, 12580800, 15724416), ("denselinear", 3, 0): (8401930, 16797696, 21012480),
+            ("denselinear", 7, 0): (21577289, 43136132, 70095112)},
+    }
+
+    def test_every_integer_of_the_eighteen_nets(self):
+        for dataset, nets in self.SIZES.items():
+            for (net, linear, conv), sizes in nets.items():
+                for relu in (0, 1) if conv else (1,):
+                    c = json.loads(self.ok("cost", "--net", net, "--linear", linear, "--conv", conv, "--relu", relu,
+                                           "--dataset", dataset, "--json"))
+                    found = c["params"], c["forward_flops_per_image"], c["backward_flops_per_image"]
+                    self.assertEqual(found, sizes, (dataset, net, linear, conv, relu))
+
     def test_json(self):
         c = json.loads(self.ok("cost", "--net", "cnn", "--linear", 3, "--conv", 1, "--relu", 1, "--dataset", "fashion-mnist",
                                "--json"))
@@ -355,119 +372,9 @@ class Cost(Cli):
         self.assertEqual(sum(r["bytes_read"] + r["bytes_written"] for r in c["layers"]), c["step"]["bytes"])
         self.assertEqual(sum(r["joules"]["uj"] for r in c["layers"]), c["step"]["joules"]["uj"])
         self.assertEqual({r["phase"] for r in c["layers"]}, {"data", "forward", "backward", "optimizer"})
-        self.assertLessEqual({"conv1", "bn1", "relu1", "pool1", "linear1", "linear3", "loss"}, {r["layer"] for r in c["layers"]})
+        self.assertLessEqual({"conv1", "bn1", "relu1", "pool1", "linear1", "linear3", "loss"},
+                             {r["layer"] for r in c["layers"]})
         self.assertIn("linear1", self.ok("cost", "--net", "denselinear", "--dataset", "cifar10"))
-
-
-class Training(Cli):
-    def test_same_bits_in_every_run_and_for_any_thread_count(self):
-        for name, threads, seed in (("one", 1, 0), ("again", 1, 0), ("two", 2, 0), ("seed", 1, 1)):
-            self.ok(*self.train_args(name, 2, "--threads", threads, "--seed", seed))
-        self.assertEqual(self.results("one"), self.results("again"))
-        self.assertEqual(self.results("one"), self.results("two"))
-        self.assertNotEqual(self.results("one"), self.results("seed"))
-        rows = list(csv.DictReader(open(self.dir / "one.csv")))
-        self.assertEqual([int(r["step"]) for r in rows], list(range(1, 9)))
-        self.assertTrue(all(0 < float(r["loss"]) < 20 for r in rows))
-
-    def test_init_no_shuffle_and_json(self):
-        self.ok(*self.train_args("first", 1))
-        report = json.loads(self.ok(*self.train_args("next", 1, "--init", self.dir / "first.safetensors", "--no-shuffle",
-                                                     "--json")))
-        self.assertEqual((report["steps"], report["epochs"]), (4, 1))
-        self.assertNotEqual(self.results("first"), self.results("next"))
-
-    def test_killed_training_ends_with_the_same_bits(self):
-        epochs, steps = 150, 600
-        state = ["--checkpoint", self.dir / "state", "--checkpoint-every", 3]
-        self.ok(*self.train_args("whole", epochs))
-        log, killed = self.dir / "parts.csv", 0
-        for lines in (10, 90, 260):
-            process = subprocess.Popen(self.command(*self.train_args("parts", epochs, *state)), stderr=subprocess.DEVNULL,
-                                       stdout=subprocess.DEVNULL)
-            deadline = time.monotonic() + 60
-            while process.poll() is None and time.monotonic() < deadline:
-                if log.exists() and log.read_bytes().count(b"\n") > lines:
-                    time.sleep(random.random() * 0.01)
-                    process.send_signal(signal.SIGKILL)
-                    break
-                time.sleep(0.001)
-            killed += process.wait() == -signal.SIGKILL
-        self.assertEqual(killed, 3, "the training was over before it could be killed")
-        r = self.run_cli(*self.train_args("parts", epochs, *state))
-        self.assertEqual(r.returncode, 0, r.stderr)
-        self.assertEqual(self.results("parts")[1].count(b"\n"), steps + 1)
-        self.assertEqual(self.results("parts"), self.results("whole"))
-        self.refused(["belongs to another training", "lr 0.5"], *self.train_args("parts", epochs, *state, "--lr", 0.5))
-
-    def test_full_disk_leaves_the_old_checkpoint(self):
-        state = ["--checkpoint", self.dir / "state"]
-        self.ok(*self.train_args("whole", 3))
-        self.ok(*self.train_args("parts", 1, *state))
-        checkpoint = self.dir / "state" / "training.safetensors"
-        before = checkpoint.read_bytes()
-
-        def small_files():
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
-
-        self.refused(["training.safetensors", "cannot write: File too large", "the file was left as it was"],
-                     *self.train_args("parts", 3, *state), preexec_fn=small_files)
-        self.assertEqual(checkpoint.read_bytes(), before)
-        self.assertEqual(os.listdir(self.dir / "state"), [checkpoint.name])
-        self.ok(*self.train_args("parts", 3, *state))
-        self.assertEqual(self.results("parts"), self.results("whole"))
-
-    def test_really_full_disk(self):
-        script = self.file("full.sh", b"""
-            disk=$1; shift
-            mount -t tmpfs -o size=400k tmpfs "$disk" || exit 77
-            "$@" --epochs 1 --checkpoint "$disk/state" || exit 78
-            cp "$disk/state/training.safetensors" "$disk.before"
-            head -c 1000000 /dev/zero > "$disk/fill" 2>/dev/null
-            "$@" --epochs 2 --checkpoint "$disk/state"; code=$?
-            cmp "$disk/state/training.safetensors" "$disk.before" || exit 79
-            exit $code""")
-        disk = self.dir / "disk"
-        disk.mkdir()
-        r = subprocess.run(["unshare", "-rm", "sh", script, disk, *self.command("train", *SMALL, "--data-dir", self.data,
-                                                                                "--quiet")],
-                           capture_output=True, text=True, timeout=60) if shutil.which("unshare") else None
-        if r is None or r.returncode == 77 or "unshare" in r.stderr:
-            self.skipTest("no file system can be mounted here")
-        self.assertEqual(r.returncode, 1, r.stdout + r.stderr)
-        self.assertIn("cannot write: No space left on device", r.stderr)
-
-
-class Study(Cli):
-    def runs(self, name):
-        with open(self.dir / name / "runs.csv") as f:
-            return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f)]
-
-    def args(self, name, batch=16):
-        return ["study", "layers", "--data-dir", self.data, "--batch", batch, "--epochs", 3, "--seeds", 2, "--threads", 1,
-                "--nets", "densepoly2,cnn311,cnn310,denselinear2", "--out", self.dir / name]
-
-    def test_interrupted_study_continues(self):
-        self.ok(*self.args("whole"))
-        process = subprocess.Popen(self.command(*self.args("parts")), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        runs = self.dir / "parts" / "runs.csv"
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if runs.exists() and runs.read_bytes().count(b"\n") > 2:
-                process.send_signal(signal.SIGINT)
-                break
-            time.sleep(0.002)
-        _, stderr = process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 130, stderr)
-        self.assertIn("the same command continues", stderr)
-        done = self.runs("parts")
-        self.assertTrue(2 <= len(done) < 8, done)
-        self.assertEqual(done, self.runs("whole")[:len(done)])
-        self.ok(*self.args("parts"))
-        self.assertEqual(self.runs("parts"), self.runs("whole"))
-        self.assertEqual(sorted(os.listdir(self.dir / "parts")), ["layers.csv", "report.html", "runs.csv", "study.json"])
-        self.refused(["other settings", "batch: 16 before, 8 now"], *self.args("parts", batch=8))
 
 
 if __name__ == "__main__":

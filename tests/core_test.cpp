@@ -54,11 +54,13 @@ TEST(Rng, GeneratorReservesWholeBlocksAndIsPerThread) {
   std::thread([] { EXPECT_EQ(default_generator(), Generator()); }).join();
   manual_seed(9);
   const auto a = uniform({1000}, -2, 3).values<float>();
-  manual_seed(9);
-  set_num_threads(1);
-  const auto b = uniform({1000}, -2, 3).values<float>();
-  set_num_threads(2);
-  EXPECT_EQ(a, b);
+  const int saved = num_threads();
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    manual_seed(9);
+    EXPECT_EQ(a, (uniform({1000}, -2, 3).values<float>()));
+  }
+  set_num_threads(saved);
   EXPECT_NE(a, uniform({1000}, -2, 3).values<float>());
 }
 

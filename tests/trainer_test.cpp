@@ -75,13 +75,15 @@ TEST(Trainer, ResumesBitByBitAtEveryStep) {
       auto first = std::make_unique<Trainer>(options(), images(100));
       const auto before = run(*first, stop);
       first->save(dir / "state.safetensors", {{"note", "kept"}});
+      const Generator numbers = default_generator();
       run(*first, 1);  // what happens after the save is lost
       first.reset();
-      manual_seed(999);
       Trainer second(options(), images(100));
       run(second, 2);
+      manual_seed(999);
       EXPECT_EQ(second.load(dir / "state.safetensors").at("note"), "kept");
       EXPECT_EQ(second.steps(), stop);
+      EXPECT_EQ(default_generator(), numbers);
       const auto after = run(second);
       ASSERT_EQ(before.size() + after.size(), losses.size());
       for (size_t i = 0; i < losses.size(); ++i)

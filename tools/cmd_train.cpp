@@ -77,8 +77,10 @@ void save_weights(const nn::Module& net, const std::string& path) {
 }
 
 data::Split load_data(const Options& o) {
+  if (o.rows < 1 && o.rows != -1)
+    throw value_error(str("--rows: found ", o.rows, ", expected at least one image per class"));
   data::Split split = data::load(o.net->dataset, o.data_dir);
-  if (o.rows >= 0) split.train = data::subset(split.train, o.rows, o.train.seed);
+  if (o.rows > 0) split.train = data::subset(split.train, o.rows, o.train.seed);
   return split;
 }
 
