@@ -1,6 +1,7 @@
 #include "green/meta_cost.h"
 
 #include "core/recorder.h"
+#include "core/rng.h"
 #include "green/trainer.h"
 
 namespace wattle::green {
@@ -17,6 +18,7 @@ StepCost meta_step_cost(const NetSpec& spec, const ImageSpec& image, int64_t bat
   if (batch < 1) throw value_error(str("--batch: found ", batch, ", expected >= 1"));
   const DefaultDevice on_meta(meta);
   const Counters saved = counters();
+  const Generator numbers = default_generator();  // no training may notice that its cost was asked
   const auto net = make_net(spec, image);
   const auto opt = nn::make_optimizer(optimizer, net->named_parameters(), 1e-3);
   counters() = Counters();
@@ -25,6 +27,7 @@ StepCost meta_step_cost(const NetSpec& spec, const ImageSpec& image, int64_t bat
              Tensor::empty({batch}, DType::i64, meta));
   StepCost out{net->parameter_count(), batch, make_ledger(counters(), module_kinds(*net)), 0, 0};
   counters() = saved;
+  default_generator() = numbers;
   out.forward_flops = weighted_flops(out.ledger, Phase::forward);
   out.backward_flops = weighted_flops(out.ledger, Phase::backward);
   return out;

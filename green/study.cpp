@@ -1,5 +1,6 @@
 #include "green/study.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -90,6 +91,7 @@ class StudyRunner {
     if (options_.lr == 0) options_.lr = o.protocol == "as-published" ? 3e-4 : 1e-3;
     if (o.protocol != "fixed" && o.protocol != "as-published")
       throw value_error(str("--protocol: found '", o.protocol, "', expected fixed or as-published"));
+    for (const NetKey& k : options_.nets) check_net(spec_of(k), image_spec(o.dataset));
     if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
     if (o.rows < 1 && o.rows != -1)
       throw value_error(str("--rows: found ", o.rows, ", expected at least one image per class"));
@@ -264,8 +266,10 @@ std::vector<NetKey> parse_nets(const std::string& list) {
                             "ReLU), densepoly3, denselinear7 and the like, separated by commas"));
     }
   }
-  for (const NetKey& k : nets) check_net({k.net, k.linear, k.conv, k.relu != 0}, image_spec("fashion-mnist"));
-  return nets;
+  std::vector<NetKey> once;  // "cnn,cnn341" names one net twice
+  for (const NetKey& k : nets)
+    if (std::find(once.begin(), once.end(), k) == once.end()) once.push_back(k);
+  return once;
 }
 
 StudyResult run_study(const StudyOptions& options, std::atomic<bool>& stop, ProgressFn progress,

@@ -28,16 +28,12 @@ template <class Isa> void to_float_simd(Ins in, Outs out, const ToFloatAttr& a) 
   const uint8_t* x = in[0].data<uint8_t>();
   float* y = out[0].data<float>();
   parallel_for(in[0].numel(), grain, [&](int64_t begin, int64_t end) {
-    Isa::call([&]<int N>() WATTLE_INLINE_BODY {
-      typedef uint8_t bytes __attribute__((vector_size(N), aligned(1)));
-      int64_t i = begin;
-      for (; i + N <= end; i += N) {
-        bytes b;
-        std::memcpy(&b, x + i, N);
-        const simd::f32<N> v = __builtin_convertvector(b, simd::f32<N>);
-        simd::store<N>(y + i, v * scale + shift);
-      }
-      for (; i < end; ++i) y[i] = static_cast<float>(x[i]) * scale + shift;
+    Isa::call([&]<int>() WATTLE_INLINE_BODY {
+      // The compiler widens a plain loop with one instruction; a vector conversion from bytes it
+      // would assemble lane by lane.
+      const uint8_t* __restrict from = x;
+      float* __restrict to = y;
+      for (int64_t i = begin; i < end; ++i) to[i] = static_cast<float>(from[i]) * scale + shift;
     });
   });
 }

@@ -20,16 +20,16 @@ import cli_test
 
 
 class Training(cli_test.Cli):
-    def train_args(self, name, epochs, *more):
+    def train_args(self, name, epochs, *more, threads=1):
         return ["train", *cli_test.SMALL, "--data-dir", self.data, "--epochs", epochs, "--save",
-                self.dir / f"{name}.safetensors", "--log", self.dir / f"{name}.csv", "--quiet", *more]
+                self.dir / f"{name}.safetensors", "--log", self.dir / f"{name}.csv", "--quiet", "--threads", threads, *more]
 
     def results(self, name):
         return (self.dir / f"{name}.safetensors").read_bytes(), (self.dir / f"{name}.csv").read_bytes()
 
     def test_same_bits_in_every_run_and_for_any_thread_count(self):
         for name, threads, seed in (("one", 1, 0), ("again", 1, 0), ("two", 2, 0), ("seed", 1, 1)):
-            self.ok(*self.train_args(name, 2, "--threads", threads, "--seed", seed))
+            self.ok(*self.train_args(name, 2, "--seed", seed, threads=threads))
         self.assertEqual(self.results("one"), self.results("again"))
         self.assertEqual(self.results("one"), self.results("two"))
         self.assertNotEqual(self.results("one"), self.results("seed"))
@@ -85,6 +85,14 @@ class Training(cli_test.Cli):
         self.assertEqual(os.listdir(self.dir / "state"), [checkpoint.name])
         self.ok(*self.train_args("parts", 3, *state))
         self.assertEqual(self.results("parts"), self.results("whole"))
+
+    def test_log_that_cannot_grow(self):
+        def small_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+        self.refused(["losses.csv: cannot write: File too large"], "train", *cli_test.SMALL, "--data-dir", self.data,
+                     "--epochs", 3, "--quiet", "--log", self.dir / "losses.csv", preexec_fn=small_files)
 
     def test_really_full_disk(self):
         script = self.file("full.sh", b"""

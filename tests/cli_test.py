@@ -336,7 +336,7 @@ class Ops(Cli):
 
 
 class Cost(Cli):
-    # net, linear, conv -> parameters, forward and backward FLOPs of one image (tests/study_test.cpp names the source)
+    # net, linear, conv -> parameters, forward and backward FLOPs of one image (tests/step_cost_test.cpp names the source)
     SIZES = {
         "fashion-mnist": {
             ("cnn", 3, 1): (309922, 660912, 1279488), ("cnn", 7, 1): (333739, 708180, 1374024),

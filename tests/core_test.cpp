@@ -19,7 +19,7 @@ namespace {
 
 using testing::expect_error;
 
-// ---- Random numbers ------------------------------------------------------------------------------
+// ---- Random numbers -----------------------------------------------------------------------------
 using Block = std::array<uint32_t, 4>;
 
 // Known answers: Salmon et al., Random123 distribution, tests/kat_vectors, lines "philox4x32 10".
@@ -64,7 +64,7 @@ TEST(Rng, GeneratorReservesWholeBlocksAndIsPerThread) {
   EXPECT_NE(a, uniform({1000}, -2, 3).values<float>());
 }
 
-// ---- Memory --------------------------------------------------------------------------------------
+// ---- Memory -------------------------------------------------------------------------------------
 TEST(Memory, LiveAndPeakBytes) {
   const int64_t before = memory_stats().live;
   reset_peak();
@@ -112,11 +112,14 @@ TEST(Memory, MetaTakesNone) {
 }
 
 TEST(Memory, DeviceWithoutAnAllocator) {
-  expect_error<device_error>([] { Tensor::empty({2}, DType::f32, {DeviceKind::cuda, 1}); },
-                             {"cuda:1"});
+  expect_error<device_error>(
+      [] {
+        Tensor::empty({2}, DType::f32, {DeviceKind::cuda, 1});
+      },
+      {"cuda:1"});
 }
 
-// ---- Element types -------------------------------------------------------------------------------
+// ---- Element types ------------------------------------------------------------------------------
 TEST(DTypes, BytesByTheRowsOfTheTable) {
   // rows * ceil(last / block) * bytes per block, for any block
   const Shape shapes[] = {{}, {0}, {1}, {7}, {3, 5}, {2, 0, 4}, {2, 3, 65}};
@@ -140,12 +143,15 @@ TEST(DTypes, NamesAndTheirErrors) {
   expect_error<dtype_error>([] { Tensor::ones({2}).data<double>(); }, {"f32 [2]", "f64"});
 }
 
-// ---- Shapes --------------------------------------------------------------------------------------
+// ---- Shapes -------------------------------------------------------------------------------------
 TEST(Shapes, BroadcastingAndItsErrors) {
   EXPECT_EQ(broadcast_shapes("add", {3, 1, 5}, {4, 1}), (Shape{3, 4, 5}));
   EXPECT_EQ(broadcast_shapes("add", {}, {2, 0}), (Shape{2, 0}));
-  expect_error<shape_error>([] { add(Tensor::ones({2, 3}), Tensor::ones({2, 4})); },
-                            {"add", "[2, 3]", "[2, 4]", "3 and 4", "dimension 1"});
+  expect_error<shape_error>(
+      [] {
+        add(Tensor::ones({2, 3}), Tensor::ones({2, 4}));
+      },
+      {"add", "[2, 3]", "[2, 4]", "3 and 4", "dimension 1"});
 }
 
 TEST(Shapes, AxesAndSizesAreChecked) {
@@ -156,13 +162,16 @@ TEST(Shapes, AxesAndSizesAreChecked) {
   expect_error<shape_error>([] { Shape(std::vector<int64_t>(9, 1)); }, {"9 dimensions", "8"});
   expect_error<shape_error>([] { Shape::filled(8, 1).push_back(1); }, {"8 dimensions"});
   expect_error<shape_error>([] { Tensor::empty({2, -3}); }, {"negative", "[2, -3]"});
-  expect_error<shape_error>([] { Tensor::empty({int64_t{1} << 40, int64_t{1} << 40}); },
-                            {"64 bits"});
+  expect_error<shape_error>(
+      [] {
+        Tensor::empty({int64_t{1} << 40, int64_t{1} << 40});
+      },
+      {"64 bits"});
   expect_error<shape_error>([] { Tensor::from<float>({1, 2}, {3}); }, {"2 values", "needs 3"});
   EXPECT_EQ((Shape{2, 3, 4}.str()), "[2, 3, 4]");
 }
 
-// ---- Views ---------------------------------------------------------------------------------------
+// ---- Views --------------------------------------------------------------------------------------
 Tensor counted_up(const Shape& shape) {
   Tensor t = Tensor::empty(shape);
   for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(i);
@@ -194,7 +203,7 @@ TEST(Views, DetachIsANewIdentityOfTheSameData) {
   EXPECT_EQ(Tensor().str(), "undefined");
 }
 
-// ---- Loops ---------------------------------------------------------------------------------------
+// ---- Loops --------------------------------------------------------------------------------------
 TEST(Parallel, EveryPieceOnceForAnyNumberOfThreads) {
   const int saved = num_threads();
   for (int threads : {1, 2, 5}) {
@@ -232,7 +241,7 @@ TEST(Parallel, ExceptionsComeOutAndLeaveNoTrace) {
   set_num_threads(saved);
 }
 
-// ---- Dispatch ------------------------------------------------------------------------------------
+// ---- Dispatch -----------------------------------------------------------------------------------
 std::string kernel_that_ran() { return counters().rows().back().key.kernel; }
 
 TEST(Dispatch, SimdLevelCanBeLowered) {
@@ -296,7 +305,8 @@ TEST(DispatchDeathTest, KernelAndLevelFromTheEnvironment) {
   setenv("WATTLE_KERNEL", "exp:avx2,relu:ref", 1);
   EXPECT_EXIT(run_relu_and_exit(), exits, "ran ref");
   setenv("WATTLE_KERNEL", "relu:abacus", 1);
-  EXPECT_EXIT(run_relu_and_exit(), exits, "relu: no kernel takes this call:.*abacus: no such kernel");
+  EXPECT_EXIT(run_relu_and_exit(), exits,
+              "relu: no kernel takes this call:.*abacus: no such kernel");
   unsetenv("WATTLE_KERNEL");
   setenv("WATTLE_ISA", "portable", 1);
   EXPECT_EXIT(run_relu_and_exit(), exits, "ran portable");
@@ -305,7 +315,7 @@ TEST(DispatchDeathTest, KernelAndLevelFromTheEnvironment) {
   unsetenv("WATTLE_ISA");
 }
 
-// ---- Counting ------------------------------------------------------------------------------------
+// ---- Counting -----------------------------------------------------------------------------------
 Cost cost_of(const Tensor& a, const Tensor& b) {
   counters().clear();
   add(a, b);

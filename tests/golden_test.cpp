@@ -72,7 +72,8 @@ Case read_case(const json& j) {
   auto at = [&](const char* what, int i) {
     return golden().tensors.at(c.name + "/" + what + std::to_string(i));
   };
-  for (int i = 0; i < j.at("inputs"); ++i) c.in.push_back(missing.count(i) ? Tensor{} : at("in", i));
+  for (int i = 0; i < j.at("inputs"); ++i)
+    c.in.push_back(missing.count(i) ? Tensor{} : at("in", i));
   auto expect = [&](const char* what, int i) {
     c.expected[what + std::to_string(i)] = at(what, i);
   };

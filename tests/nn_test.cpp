@@ -36,7 +36,7 @@ void set(const Tensor& t, const std::vector<float>& values) {
   std::copy(values.begin(), values.end(), t.data<float>());
 }
 
-// ---- Layers --------------------------------------------------------------------------------------
+// ---- Layers -------------------------------------------------------------------------------------
 TEST(Layers, LinearIsXTimesWeightTransposedPlusBias) {
   Linear l(2, 3);
   set(l.weight, {1, 2, 3, 4, 5, 6});
@@ -149,7 +149,7 @@ TEST(Layers, BatchOfOnePredictsWhatABatchOfHundredDoes) {
   EXPECT_GT(std::fabs(logits_of(5)[0] - all[50]), 1e-3);
 }
 
-// ---- Initialisation ------------------------------------------------------------------------------
+// ---- Initialisation -----------------------------------------------------------------------------
 void expect_uniform(const Tensor& t, double bound) {
   double largest = 0, sum = 0, squares = 0;
   const auto v = t.values<double>();
@@ -191,7 +191,7 @@ TEST(Init, TheSeedDecides) {
   EXPECT_NE(weights(1), weights(2));
 }
 
-// ---- State ---------------------------------------------------------------------------------------
+// ---- State --------------------------------------------------------------------------------------
 std::shared_ptr<Sequential> small_net() {
   auto net = std::make_shared<Sequential>();
   net->add("conv1", std::make_shared<Conv2d>(1, 2, Conv2dOptions{}));
@@ -219,10 +219,10 @@ TEST(State, NamesArePyTorchs) {
   const auto net = green::make_net({}, green::image_spec("fashion-mnist"));
   for (const Named& n : net->state_dict()) names.insert(n.name);
   // list(net.state_dict()) of the same net in PyTorch, without bn1.num_batches_tracked
-  EXPECT_EQ(names, (std::set<std::string>{
-                       "conv1.weight", "conv1.bias", "bn1.weight", "bn1.bias", "bn1.running_mean",
-                       "bn1.running_var", "linear1.weight", "linear1.bias", "linear2.weight",
-                       "linear2.bias", "linear3.weight", "linear3.bias"}));
+  EXPECT_EQ(names, (std::set<std::string>{"conv1.weight", "conv1.bias", "bn1.weight", "bn1.bias",
+                                          "bn1.running_mean", "bn1.running_var", "linear1.weight",
+                                          "linear1.bias", "linear2.weight", "linear2.bias",
+                                          "linear3.weight", "linear3.bias"}));
   Sequential plain;
   plain.add(std::make_shared<Linear>(2, 3)).add(std::make_shared<ReLU>());
   plain.add(std::make_shared<Linear>(3, 1));
@@ -244,14 +244,13 @@ TEST(State, LoadErrorsNameEveryEntryAndChangeNothing) {
   const StateDict before = copy_of(net->state_dict());
   StateDict state = copy_of(before);
   for (const Named& n : state) n.tensor.data<float>()[0] += 1;
-  state[1] = {"conv1.bias", Tensor::ones({3})};                // shape
-  state[2].tensor = Tensor::ones({2}, DType::f64);             // dtype of bn1.weight
-  state[3].name = "bn1.offset";                                // bn1.bias is missing
-  expect_error<value_error>([&] { net->load_state_dict(state); },
-                            {"conv1.bias: found f32 [3], expected f32 [2]",
-                             "bn1.weight: found f64 [2], expected f32 [2]",
-                             "bn1.bias (f32 [2]) is missing",
-                             "bn1.offset (f32 [2]) is not part of the model"});
+  state[1] = {"conv1.bias", Tensor::ones({3})};     // shape
+  state[2].tensor = Tensor::ones({2}, DType::f64);  // dtype of bn1.weight
+  state[3].name = "bn1.offset";                     // bn1.bias is missing
+  expect_error<value_error>(
+      [&] { net->load_state_dict(state); },
+      {"conv1.bias: found f32 [3], expected f32 [2]", "bn1.weight: found f64 [2], expected f32 [2]",
+       "bn1.bias (f32 [2]) is missing", "bn1.offset (f32 [2]) is not part of the model"});
   expect_same(net->state_dict(), before);
 }
 
@@ -270,9 +269,10 @@ TEST(State, SafetensorsRoundTrip) {
   expect_same(other->state_dict(), net->state_dict());
 }
 
-// ---- Optimisers ----------------------------------------------------------------------------------
+// ---- Optimisers ---------------------------------------------------------------------------------
 // Steps on gradients -1, 2, 0.5 from w = 1 against `next`, the formula in double precision.
-template <class Next> void check_steps(const std::string& kind, double lr, Next next) {
+template <class Next>
+void check_steps(const std::string& kind, double lr, Next next) {
   Tensor w = Tensor::from<float>({1, 1}, {2}).set_requires_grad();
   const auto opt = make_optimizer(kind, {{"layer.w", w}}, lr);
   EXPECT_EQ(opt->kind(), kind == "momentum" ? "sgd" : kind);
@@ -322,7 +322,8 @@ TEST(Optimizers, WorkIsCreditedToTheLayer) {
 
 TEST(Optimizers, StateGoesOnAndBadStateChangesNothing) {
   Tensor a = Tensor::ones({3}).set_requires_grad(), b = Tensor::ones({3}).set_requires_grad();
-  const auto one = make_optimizer("adam", {{"w", a}}, 0.1), two = make_optimizer("adam", {{"w", b}}, 0.1);
+  const auto one = make_optimizer("adam", {{"w", a}}, 0.1),
+             two = make_optimizer("adam", {{"w", b}}, 0.1);
   auto step = [](Tensor& w, Optimizer& o) {
     w.set_grad(random({3}, static_cast<uint64_t>(o.steps())));
     o.step();

@@ -1,5 +1,6 @@
-// Wrong operands of every op: too few, too many, other ranks, sizes and element types. A call either
-// works or throws an error that names the op; it never crashes and never throws anything else.
+// Wrong operands of every op: too few, too many, other ranks, sizes and element types. A call
+// either works or throws an error that names the op; it never crashes and never throws anything
+// else.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,10 +28,13 @@ Tried attempt(const OpBase& op, const Tensors& in, const void* attr) {
     const std::string text = e.what();  // the limit of 8 dimensions is Shape's own
     const bool named = text.starts_with(op.name) || text.starts_with("shape: more than 8");
     return {named ? Outcome::refused : Outcome::wrong, text};
-  } catch (const std::exception& e) { return {Outcome::wrong, str("not an error of ours: ", e.what())}; }
+  } catch (const std::exception& e) {
+    return {Outcome::wrong, str("not an error of ours: ", e.what())};
+  }
 }
 
-/// Other shapes than `s`: one dimension more or fewer, every size changed, none, as many as possible.
+/// Other shapes than `s`: one dimension more or fewer, every size changed, none, as many as
+/// possible.
 std::vector<Shape> other_shapes(const Shape& s) {
   std::vector<Shape> out{Shape{}, Shape::filled(Shape::max_rank, 1)};
   if (s.rank() < Shape::max_rank) {
@@ -62,7 +66,8 @@ Tensor reshaped(const Tensor& t, const Shape& shape, DType dtype) {
 }
 
 /// All wrong calls made from one sample.
-template <class F> void for_each_mutation(const Tensors& in, F&& fn) {
+template <class F>
+void for_each_mutation(const Tensors& in, F&& fn) {
   Tensors changed = in;
   changed.push_back(in.empty() ? Tensor::ones({2}) : in[0]);
   fn(changed, "one operand more");
@@ -96,8 +101,8 @@ TEST_P(OpErrors, WrongOperandsAreRefusedByName) {
   int refused = 0;
   for (int s = 0; s < op.sample_count(); ++s) {
     const Tensors in = checks::sample_inputs(op, s, DType::f32);
-    const bool large = std::any_of(in.begin(), in.end(),
-                                   [](const Tensor& t) { return t && t.numel() > 3000; });
+    const bool large =
+        std::any_of(in.begin(), in.end(), [](const Tensor& t) { return t && t.numel() > 3000; });
     if (large) continue;
     for_each_mutation(in, [&](const Tensors& changed, const std::string& how) {
       const Tried t = attempt(op, changed, op.sample_attr(s));

@@ -1,5 +1,7 @@
 // A training that is interrupted, saved, moved to other threads or continued gives the same bits as
 // one that was left alone.
+#include "green/trainer.h"
+
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -7,7 +9,6 @@
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "data/safetensors.h"
-#include "green/trainer.h"
 #include "tests/data_files.h"
 
 namespace wattle::green {
@@ -182,7 +183,8 @@ TEST(Trainer, DamagedCheckpointChangesNothing) {
     EXPECT_TRUE(bytes_of(other) == before) << path;
     EXPECT_EQ(other.steps(), 3);
   };
-  refuse(dir.file("cut", sound.substr(0, sound.size() - 5)), {"cut: ", "data_offsets", "bytes of data"});
+  refuse(dir.file("cut", sound.substr(0, sound.size() - 5)),
+         {"cut: ", "data_offsets", "bytes of data"});
   refuse(dir / "nowhere", {"nowhere", "No such file"});
   const io::SafetensorsFile file = io::read_safetensors(dir / "state");
   const auto with = [&](const std::string& name, const std::string& changed, const Tensor& value) {

@@ -1,8 +1,10 @@
 // wattle train: trains one net; can be killed at any moment and goes on from its checkpoint.
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -30,7 +32,7 @@ struct Options {
 // losses.csv: a row per step. On resume it is cut back to the checkpoint's step first.
 class LossLog {
  public:
-  LossLog(const std::string& path, int64_t steps_done) {
+  LossLog(const std::string& path, int64_t steps_done) : path_(path) {
     if (path.empty()) return;
     std::string kept = "step,loss\n";
     if (steps_done > 0) {
@@ -53,10 +55,12 @@ class LossLog {
     std::fprintf(file_, "%lld,%.9g\n", static_cast<long long>(step), static_cast<double>(loss));
   }
   void flush() {
-    if (file_) std::fflush(file_);
+    if (file_ && (std::fflush(file_) != 0 || std::ferror(file_)))
+      throw io_error(str(path_, ": cannot write: ", std::strerror(errno)));
   }
 
  private:
+  std::string path_;
   std::FILE* file_ = nullptr;
 };
 
@@ -129,6 +133,7 @@ void run(Options& o) {
     }
     if (o.stop_after > 0 && trainer.steps() >= o.stop_after) break;
   }
+  log.flush();
   const double seconds = seconds_since(start);
   const green::Ledger ledger = green::make_ledger(counters(), green::module_kinds(trainer.net()));
   const green::Evaluation test = trainer.evaluate(split.test);

@@ -5,8 +5,10 @@ PyTorch draws the weights and writes them as safetensors; both sides train with 
 Passes when every one of the first 200 losses agrees within 1e-3 relative and the accuracies within 0.3 points.
     train_200.py [--wattle PATH] [--linear 3] [--conv 4] [--relu 1] [--epochs 2] [--json]
     train_200.py --self     PyTorch against PyTorch (other layout, 1 thread): how much rounding alone moves the losses
-The tolerance is tighter than PyTorch keeps with itself on CNN 3,4 with ReLU, lr 1e-3: contiguous against channels_last, 2
-threads both, leaves 1e-3 at step 14 and reaches 3.4e-2 within 200 steps (PyTorch 2.15, AVX-512). Read a failure beside --self.
+At lr 1e-4, the default here, both stay within the tolerance for all 200 steps. At larger rates the comparison measures
+rounding, not correctness: ReLU and max pooling turn differences of one ulp into other winners, Adam's division by a small
+sqrt(v) turns those into full steps, and PyTorch leaves 1e-3 against itself (contiguous against channels_last) at step 14 with
+lr 1e-3 and at step 55 with lr 3e-4. Read a failure at such a rate beside --self, which prints PyTorch's own spread.
 """
 import argparse
 import csv
@@ -106,7 +108,7 @@ def main():
     for name, default in (("linear", 3), ("conv", 4), ("relu", 1), ("batch", 512), ("epochs", 2),
                           ("steps", 200), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--self", action="store_true", dest="own", help="PyTorch against itself")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
