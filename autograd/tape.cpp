@@ -77,9 +77,14 @@ void Tape::watch(const Tensor& x) {
 
 void Tape::record(const Call& call) {
   if (paused_) return;
-  Node node{.op = call.op, .kernel = call.kernel, .cost = call.cost, .ns = call.ns,
-            .scope = counters().current, .first_edge = edges_.size(),
-            .ins = static_cast<int>(call.in.size()), .outs = static_cast<int>(call.out.size())};
+  Node node{.op = call.op,
+            .kernel = call.kernel,
+            .cost = call.cost,
+            .ns = call.ns,
+            .scope = counters().current,
+            .first_edge = edges_.size(),
+            .ins = static_cast<int>(call.in.size()),
+            .outs = static_cast<int>(call.out.size())};
   bool tracked = false;
   for (size_t i = 0; i < call.in.size(); ++i) {
     const Tensor& t = call.in[i];
@@ -155,11 +160,12 @@ void Tape::step_back(size_t i, bool keep) {
     gx = node.op->backward(View(*this, node), gy);
     for (int k = 0; k < node.ins; ++k) {
       const Edge& e = ins(node)[static_cast<size_t>(k)];
-      if (e.slot < 0 || static_cast<size_t>(k) >= gx.size() || !gx[static_cast<size_t>(k)]) continue;
+      if (e.slot < 0 || static_cast<size_t>(k) >= gx.size() || !gx[static_cast<size_t>(k)])
+        continue;
       const Tensor& g = gx[static_cast<size_t>(k)];
       if (g.shape() != e.meta.shape)
-        throw autograd_error(str(node.op->name, ": backward gives input ", k, " a gradient of shape ",
-                                 g.shape(), ", expected ", e.meta.shape));
+        throw autograd_error(str(node.op->name, ": backward gives input ", k,
+                                 " a gradient of shape ", g.shape(), ", expected ", e.meta.shape));
       accumulate(e.slot, g, node);
     }
   }
@@ -172,7 +178,8 @@ void Tape::step_back(size_t i, bool keep) {
 void Tape::seed(const Tensor& y, const Tensor& grad_out) {
   const int32_t slot = slot_of(y);
   if (slot < 0)
-    throw autograd_error(str("backward: ", y, " does not depend on any tensor that requires a "
+    throw autograd_error(str("backward: ", y,
+                             " does not depend on any tensor that requires a "
                              "gradient, or was not computed under this tape"));
   if (!grad_out && y.numel() != 1)
     throw shape_error(str("backward: found ", y, ", expected one element or an upstream gradient"));

@@ -18,8 +18,8 @@ namespace wattle {
 ///   tape.backward(loss);            // accumulates into p.grad() of every leaf
 ///
 /// Nothing is recorded while no Tape lives, so inference needs no switch. A flat vector, no
-/// recursion: depth is limited by memory alone. Tapes nest: an inner tape's backward is made of ops,
-/// which the outer tape records, so that it can differentiate them again.
+/// recursion: depth is limited by memory alone. Tapes nest: an inner tape's backward is made of
+/// ops, which the outer tape records, so that it can differentiate them again.
 class Tape final : public Recorder {
  public:
   Tape() = default;
@@ -29,8 +29,9 @@ class Tape final : public Recorder {
   void watch(const Tensor& x);
 
   /// Adds d(loss)/d(leaf) to grad() of every leaf that requires it. `grad_out` is the upstream
-  /// gradient and defaults to 1 for a loss of one element; another loss without it is a shape_error.
-  /// The tape is empty afterwards: saved tensors are freed node by node as the walk passes them.
+  /// gradient and defaults to 1 for a loss of one element; another loss without it is a
+  /// shape_error. The tape is empty afterwards: saved tensors are freed node by node as the walk
+  /// passes them.
   void backward(const Tensor& loss, const Tensor& grad_out = {});
 
   /// d(y)/d(x) for every x in `xs`; undefined where y does not depend on x. With keep, the tape can
@@ -40,10 +41,10 @@ class Tape final : public Recorder {
 
   /// What a node holds, for printing. An operand is known by its slot number.
   struct Edge {
-    int32_t slot = -1;    ///< -1 = no gradient flows here
-    bool present = false; ///< false = optional operand that was not given
+    int32_t slot = -1;     ///< -1 = no gradient flows here
+    bool present = false;  ///< false = optional operand that was not given
     Meta meta;
-    Tensor saved;         ///< defined when the op declares that backward may read it
+    Tensor saved;  ///< defined when the op declares that backward may read it
     uint64_t version = 0;
   };
   struct Node {

@@ -9,10 +9,12 @@ namespace wattle::attr {
 namespace {
 
 [[noreturn]] void fail(Where w, std::string_view found, std::string_view expected) {
-  throw value_error(str(w.op, ": attribute ", w.field, ": found '", found, "', expected ", expected));
+  throw value_error(
+      str(w.op, ": attribute ", w.field, ": found '", found, "', expected ", expected));
 }
 
-template <class T> void number(Where w, std::string_view s, T& v, const char* expected) {
+template <class T>
+void number(Where w, std::string_view s, T& v, const char* expected) {
   const auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), v);
   if (ec != std::errc() || end != s.data() + s.size()) fail(w, s, expected);
 }

@@ -26,7 +26,8 @@ struct Pair {
 };
 
 struct NoAttr {
-  template <class V> void visit(V&&) {}
+  template <class V>
+  void visit(V&&) {}
 };
 
 /// Text of a field and back. parse throws value_error naming op, field, what was found and the form
@@ -39,7 +40,10 @@ std::string text(DType v);
 std::string text(const std::string& v);
 std::string text(const Shape& v);
 std::string text(const Pair& v);
-template <class T> std::string text(const std::optional<T>& v) { return v ? text(*v) : "none"; }
+template <class T>
+std::string text(const std::optional<T>& v) {
+  return v ? text(*v) : "none";
+}
 
 struct Where {
   std::string_view op, field;
@@ -52,7 +56,8 @@ void parse(Where w, std::string_view s, DType& v);
 void parse(Where w, std::string_view s, std::string& v);
 void parse(Where w, std::string_view s, Shape& v);
 void parse(Where w, std::string_view s, Pair& v);
-template <class T> void parse(Where w, std::string_view s, std::optional<T>& v) {
+template <class T>
+void parse(Where w, std::string_view s, std::optional<T>& v) {
   if (s == "none") return v.reset();
   T t{};
   parse(w, s, t);

@@ -7,8 +7,8 @@ namespace wattle {
 /// Operation and byte counts of one call (or of a sum of calls).
 ///
 /// Arithmetic columns hold floating-point work; the same work on integer tensors is counted in
-/// `iop`. Bytes are *unique* bytes: every stored element that is read (written) counts once, however
-/// often a kernel touches it; a broadcast operand counts at its stored size.
+/// `iop`. Bytes are *unique* bytes: every stored element that is read (written) counts once,
+/// however often a kernel touches it; a broadcast operand counts at its stored size.
 struct Cost {
   int64_t mac = 0;      ///< multiply-accumulates of contractions (matmul, linear, convolution)
   int64_t add = 0;      ///< additions and subtractions

@@ -38,10 +38,8 @@ struct Counted {
   explicit operator float() const { return static_cast<float>(get()); }
   explicit operator bool() const { return get() != 0; }
   template <class I>
-    requires std::is_integral_v<I>
-  explicit operator I() const {
-    return static_cast<I>(get());
-  }
+  requires std::is_integral_v<I>
+  explicit operator I() const { return static_cast<I>(get()); }
 
   Counted& operator+=(const Counted& o) { return *this = *this + o; }
   Counted& operator-=(const Counted& o) { return *this = *this - o; }
@@ -87,12 +85,12 @@ struct Counted {
 // ordering functions are comparisons.
 namespace num {
 
-#define WATTLE_SPECIAL(fn)                                 \
-  inline float fn(float x) { return std::fn(x); }          \
-  inline double fn(double x) { return std::fn(x); }        \
-  inline Counted fn(const Counted& x) {                    \
-    ++counted_tally().special;                             \
-    return {std::fn(x.get())};                             \
+#define WATTLE_SPECIAL(fn)                          \
+  inline float fn(float x) { return std::fn(x); }   \
+  inline double fn(double x) { return std::fn(x); } \
+  inline Counted fn(const Counted& x) {             \
+    ++counted_tally().special;                      \
+    return {std::fn(x.get())};                      \
   }
 WATTLE_SPECIAL(exp)
 WATTLE_SPECIAL(expm1)
@@ -111,14 +109,16 @@ inline Counted pow(const Counted& a, const Counted& b) {
 }
 
 /// Not-a-number test: costs nothing, as hardware folds it into the comparison beside it.
-template <class T> bool isnan(const T& x) {
+template <class T>
+bool isnan(const T& x) {
   if constexpr (std::is_same_v<T, Counted>) return std::isnan(x.get());
   else if constexpr (std::is_floating_point_v<T>) return std::isnan(x);
   else return false;
 }
 
 /// Absolute value: one sign change.
-template <class T> T abs(const T& x) {
+template <class T>
+T abs(const T& x) {
   if constexpr (std::is_same_v<T, Counted>) {
     ++counted_tally().cmp;
     return {std::fabs(x.get())};
@@ -130,7 +130,8 @@ template <class T> T abs(const T& x) {
 }
 
 /// acc + a * b as one multiply-accumulate: the unit in which contractions are counted.
-template <class T> T mac(const T& acc, const T& a, const T& b) {
+template <class T>
+T mac(const T& acc, const T& a, const T& b) {
   if constexpr (std::is_same_v<T, Counted>) {
     ++counted_tally().mac;
     return {acc.get() + a.get() * b.get()};

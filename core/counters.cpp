@@ -15,9 +15,9 @@ std::string_view name(Phase p) {
 size_t Counters::KeyHash::operator()(const RowKey& k) const {
   uint64_t h = reinterpret_cast<uintptr_t>(k.op) >> 4;
   h = h * 0x9E3779B97F4A7C15u + static_cast<uint64_t>(k.scope);
-  h = h * 0x9E3779B97F4A7C15u + (reinterpret_cast<uintptr_t>(k.kernel) ^
-                                 (static_cast<uint64_t>(k.dtype) << 8 |
-                                  static_cast<uint64_t>(k.phase)));
+  h = h * 0x9E3779B97F4A7C15u +
+      (reinterpret_cast<uintptr_t>(k.kernel) ^
+       (static_cast<uint64_t>(k.dtype) << 8 | static_cast<uint64_t>(k.phase)));
   return h * 0x9E3779B97F4A7C15u >> 7;
 }
 

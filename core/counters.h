@@ -35,9 +35,9 @@ struct RowKey {
 struct Row {
   RowKey key;
   int64_t calls = 0;
-  Cost cost;       ///< by the op's rule: the literature's convention, an upper bound where data decides
-  Cost executed;   ///< what the kernel that ran really did
-  double ns = 0;   ///< wall time inside the kernel
+  Cost cost;  ///< by the op's rule: the literature's convention, an upper bound where data decides
+  Cost executed;  ///< what the kernel that ran really did
+  double ns = 0;  ///< wall time inside the kernel
 };
 
 /// The counters of one thread. Scopes form a tree; scope 0 is the root.
@@ -60,8 +60,8 @@ class Counters {
   /// Forgets the rows and the total; scopes stay, as open Scope objects refer to them.
   void clear();
 
-  int current = 0;                 ///< scope that the next op is credited to
-  Phase phase = Phase::forward;    ///< phase that the next op is credited to
+  int current = 0;               ///< scope that the next op is credited to
+  Phase phase = Phase::forward;  ///< phase that the next op is credited to
 
  private:
   struct ScopeNode {

@@ -21,8 +21,8 @@ struct DTypeInfo {
   DType id;
   std::string_view name;
   DKind kind;
-  int block;   ///< elements per block
-  int bytes;   ///< bytes per block
+  int block;             ///< elements per block
+  int bytes;             ///< bytes per block
   std::string_view npy;  ///< NumPy's descr, empty when NumPy has none
   std::string_view doc;
 };
@@ -35,7 +35,8 @@ inline bool is_floating(DType t) { return info(t).kind == DKind::floating; }
 inline bool is_integer(DType t) { return info(t).kind == DKind::integer; }
 inline std::string_view name(DType t) { return info(t).name; }
 
-template <class T> constexpr DType dtype_of() {
+template <class T>
+constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   else if constexpr (std::is_same_v<T, double>) return DType::f64;
   else if constexpr (std::is_same_v<T, int64_t>) return DType::i64;

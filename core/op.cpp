@@ -13,7 +13,8 @@ std::vector<const OpBase*>& registry() {
 // Elements of the storage that a tensor can reach; an expanded dimension has stride 0.
 int64_t stored_elements(const Tensor& t) {
   int64_t n = 1;
-  for (int i = 0; i < t.rank(); ++i) n *= t.strides()[i] == 0 && t.shape()[i] > 0 ? 1 : t.shape()[i];
+  for (int i = 0; i < t.rank(); ++i)
+    n *= t.strides()[i] == 0 && t.shape()[i] > 0 ? 1 : t.shape()[i];
   return n;
 }
 
@@ -41,9 +42,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 const std::vector<const OpBase*>& all_ops() {
   auto& ops = registry();
   static const bool sorted = [&] {
-    std::sort(ops.begin(), ops.end(), [](const OpBase* a, const OpBase* b) {
-      return std::string_view(a->name) < b->name;
-    });
+    std::sort(ops.begin(), ops.end(),
+              [](const OpBase* a, const OpBase* b) { return std::string_view(a->name) < b->name; });
     return true;
   }();
   (void)sorted;
@@ -73,8 +73,8 @@ Bytes default_bytes(Ins in, std::span<const Meta> out, Bits writes) {
     bool seen = false;
     for (size_t j = 0; j < i; ++j) seen = seen || (in[j] && same_view(in[i], in[j]));
     const int64_t numel = in[i].numel(), stored = stored_elements(in[i]);
-    const int64_t bytes = numel == stored ? in[i].nbytes()
-                                          : storage_bytes(Shape{stored}, in[i].dtype());
+    const int64_t bytes =
+        numel == stored ? in[i].nbytes() : storage_bytes(Shape{stored}, in[i].dtype());
     if (!seen) b.read += bytes;
     if (writes.has(static_cast<int>(i))) b.written += bytes;
   }
@@ -92,7 +92,8 @@ void check_rules(const OpBase& op, bool has_ref) {
   if (op.is_view && op.kernel_count() > 0)
     throw value_error(str("op ", op.name, ": a view has no kernels"));
   if (op.sample_count() < 3)
-    throw value_error(str("op ", op.name, ": ", op.sample_count(), " samples, expected at least 3"));
+    throw value_error(
+        str("op ", op.name, ": ", op.sample_count(), " samples, expected at least 3"));
 }
 
 Refusal kernel_basics(simd::Level isa, bool f32_only, DeviceKind device, Ins in) {

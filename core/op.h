@@ -23,10 +23,11 @@ using Metas = std::vector<Meta>;
 using Tensors = std::vector<Tensor>;
 
 /// A member that must be given: leaving it out of a designated initialiser does not compile.
-template <class F> struct Required {
+template <class F>
+struct Required {
   Required() = delete;
   template <class G>
-    requires std::is_convertible_v<G, F>
+  requires std::is_convertible_v<G, F>
   constexpr Required(G&& g) : value(std::forward<G>(g)) {}
   F value;
 };
@@ -47,7 +48,8 @@ struct Bytes {
 enum class Layout : uint8_t { contiguous, strided };
 
 /// One way to compute an op. Lists are ordered fastest first; the last, "ref", is the definition.
-template <class A> struct Kernel {
+template <class A>
+struct Kernel {
   const char* name;
   void (*run)(Ins, Outs, const A&);
   /// Beyond device, instruction set and dtype, which apply checks: what else this kernel needs.
@@ -61,9 +63,10 @@ template <class A> struct Kernel {
 
 /// A kernel compiled for the instruction set Isa; takes f32 only and is named after the set.
 template <class Isa, class A>
-Kernel<A> simd_kernel(void (*run)(Ins, Outs, const A&),
-                      std::type_identity_t<Refusal (*)(Ins, const A&)> when = nullptr,
-                      std::type_identity_t<Cost (*)(Ins, const Cost&, const A&)> executes = nullptr) {
+Kernel<A> simd_kernel(
+    void (*run)(Ins, Outs, const A&),
+    std::type_identity_t<Refusal (*)(Ins, const A&)> when = nullptr,
+    std::type_identity_t<Cost (*)(Ins, const Cost&, const A&)> executes = nullptr) {
   return {simd::level_name(Isa::level), run, when, executes, Isa::level, true};
 }
 
@@ -76,14 +79,15 @@ struct SampleIn {
     distinct,  ///< evenly spaced in [lo, hi], shuffled: no two closer than (hi - lo) / numel
     integers,  ///< integers in [lo, hi)
     booleans,
-    absent,    ///< an optional operand that is not given
+    absent,  ///< an optional operand that is not given
   } fill = uniform;
   /// Points where the op is not differentiable; values stay away from them.
   std::vector<double> kinks = {};
   DType int_dtype = DType::i64;  ///< of Fill::integers
 };
 
-template <class A> struct Sample {
+template <class A>
+struct Sample {
   std::vector<SampleIn> in;
   A attr = {};
 };
@@ -103,7 +107,8 @@ class SavedBase {
   virtual bool needs(int i) const = 0;
   virtual const void* attr_ptr() const = 0;
 };
-template <class A> class Saved {
+template <class A>
+class Saved {
  public:
   explicit Saved(const SavedBase& b) : b_(b) {}
   Tensor in(int i) const { return b_.in(i); }
@@ -149,7 +154,8 @@ struct OpName {
 };
 
 /// Everything that is known about an op. Field order is the order in which an op file reads.
-template <class A> struct Rules {
+template <class A>
+struct Rules {
   OpName name;
   const char* doc;       ///< one line
   const char* equation;  ///< what it computes
@@ -165,7 +171,7 @@ template <class A> struct Rules {
   Bits writes = {};                    ///< inputs that are overwritten in place
   /// Those of `writes` that this call overwrites, where an attribute decides. Null = all.
   Bits (*writes_when)(const A&) = nullptr;
-  Bits aux_outs = {};                  ///< results for backward only; no gradient flows to them
+  Bits aux_outs = {};  ///< results for backward only; no gradient flows to them
   /// The work depends on the data: `cost` is the upper bound, kernels call report_executed().
   bool data_dependent = false;
   /// Makes the op a view of input 0; it then has no kernels and costs nothing.
@@ -248,7 +254,8 @@ Refusal kernel_basics(simd::Level isa, bool f32_only, DeviceKind device, Ins in)
 }  // namespace detail
 
 /// `registered = false` keeps an op out of all_ops() (faulty ops that tests plant).
-template <class A = NoAttr> class Op final : public OpBase {
+template <class A = NoAttr>
+class Op final : public OpBase {
  public:
   explicit Op(Rules<A> r, bool registered = true)
       : OpBase(r.name, r.doc, r.equation), r_(std::move(r)) {
@@ -261,8 +268,8 @@ template <class A = NoAttr> class Op final : public OpBase {
     differentiable = r_.backward != nullptr;
     is_view = r_.view != nullptr;
     aliases = r_.aliases;
-    detail::check_rules(*this, !r_.kernels.empty() &&
-                                   std::string_view(r_.kernels.back().name) == "ref");
+    detail::check_rules(*this,
+                        !r_.kernels.empty() && std::string_view(r_.kernels.back().name) == "ref");
     if (registered) detail::register_op(this);
   }
 
@@ -312,9 +319,7 @@ template <class A = NoAttr> class Op final : public OpBase {
   const std::vector<SampleIn>& sample_in(int s) const override {
     return r_.samples[static_cast<size_t>(s)].in;
   }
-  const void* sample_attr(int s) const override {
-    return &r_.samples[static_cast<size_t>(s)].attr;
-  }
+  const void* sample_attr(int s) const override { return &r_.samples[static_cast<size_t>(s)].attr; }
 
  private:
   static const A& as(const void* a) { return *static_cast<const A*>(a); }
@@ -327,7 +332,8 @@ template <class A = NoAttr> class Op final : public OpBase {
 /// the elements that are stored.
 Bytes default_bytes(Ins in, std::span<const Meta> out, Bits writes);
 
-template <class A> Bytes Op<A>::bytes(Ins in, std::span<const Meta> out, const void* a) const {
+template <class A>
+Bytes Op<A>::bytes(Ins in, std::span<const Meta> out, const void* a) const {
   if (r_.view) return {};
   return r_.bytes ? r_.bytes(in, out, as(a)) : default_bytes(in, out, written(a));
 }
@@ -345,7 +351,8 @@ void Op<A>::set_attr(void* a, std::string_view field, std::string_view text) con
   if (!found) detail::unknown_attr(name, field, known);
 }
 
-template <class A> std::vector<AttrText> Op<A>::attr_texts(const void* a) const {
+template <class A>
+std::vector<AttrText> Op<A>::attr_texts(const void* a) const {
   std::vector<AttrText> out;
   A copy = as(a);
   copy.visit([&](std::string_view f, auto& value) {

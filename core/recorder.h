@@ -46,8 +46,8 @@ class NoRecord {
   Recorder* saved_;
 };
 
-/// Runs kernel `kernel` of op `op` ("*" = of every op that has it) on this thread for a block; a call
-/// that this kernel refuses is an error.
+/// Runs kernel `kernel` of op `op` ("*" = of every op that has it) on this thread for a block; a
+/// call that this kernel refuses is an error.
 class ForceKernel {
  public:
   ForceKernel(std::string op, std::string kernel);

@@ -1,5 +1,5 @@
-// Random numbers by counting: number i of a stream is a pure function of (seed, i), so the numbers do
-// not depend on how many threads draw them or in which order.
+// Random numbers by counting: number i of a stream is a pure function of (seed, i), so the numbers
+// do not depend on how many threads draw them or in which order.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -6,7 +6,8 @@ namespace wattle {
 
 Shape::Shape(const int64_t* v, int64_t n) {
   if (n > max_rank)
-    throw shape_error(wattle::str("shape: ", n, " dimensions found, at most ", max_rank, " are supported"));
+    throw shape_error(
+        wattle::str("shape: ", n, " dimensions found, at most ", max_rank, " are supported"));
   for (int64_t i = 0; i < n; ++i) v_[i] = v[i];
   n_ = static_cast<int>(n);
 }

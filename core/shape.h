@@ -59,8 +59,8 @@ class Shape {
 
 /// Row-major strides, in elements.
 Shape contiguous_strides(const Shape& shape);
-/// Turns an axis in [-rank, rank) into [0, rank); throws shape_error naming `op` otherwise. A scalar
-/// counts as rank 1, as in PyTorch.
+/// Turns an axis in [-rank, rank) into [0, rank); throws shape_error naming `op` otherwise. A
+/// scalar counts as rank 1, as in PyTorch.
 int normalize_axis(const char* op, int64_t axis, int rank);
 /// Sizes of a and b after broadcasting; throws shape_error naming `op`.
 Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b);

@@ -30,8 +30,7 @@ Level initial() {
   if (!wanted || !*wanted) return machine();
   for (Level l : {Level::portable, Level::avx2, Level::avx512})
     if (std::string(wanted) == level_name(l)) return l < machine() ? l : machine();
-  throw value_error(
-      str("WATTLE_ISA: found '", wanted, "', expected portable, avx2 or avx512"));
+  throw value_error(str("WATTLE_ISA: found '", wanted, "', expected portable, avx2 or avx512"));
 }
 
 std::atomic<Level>& current() {

@@ -35,36 +35,53 @@ template <class T, int N>
 struct VecOf {
   typedef T type __attribute__((vector_size(N * sizeof(T)), aligned(alignof(T))));
 };
-template <int N> using f32 = typename VecOf<float, N>::type;
-template <int N> using f64 = typename VecOf<double, N>::type;
-template <int N> using i32 = typename VecOf<int32_t, N>::type;
-template <int N> using u32 = typename VecOf<uint32_t, N>::type;
+template <int N>
+using f32 = typename VecOf<float, N>::type;
+template <int N>
+using f64 = typename VecOf<double, N>::type;
+template <int N>
+using i32 = typename VecOf<int32_t, N>::type;
+template <int N>
+using u32 = typename VecOf<uint32_t, N>::type;
 
-template <int N> WATTLE_FORCE_INLINE f32<N> load(const float* p) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> load(const float* p) {
   f32<N> v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-template <int N> WATTLE_FORCE_INLINE void store(float* p, f32<N> v) { std::memcpy(p, &v, sizeof v); }
+template <int N>
+WATTLE_FORCE_INLINE void store(float* p, f32<N> v) {
+  std::memcpy(p, &v, sizeof v);
+}
 /// All lanes x. A product with ones becomes one broadcast; the obvious forms are assembled lane by
 /// lane by GCC 12 when they are inlined into a wider target.
-template <int N> WATTLE_FORCE_INLINE f32<N> set1(float x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> set1(float x) {
   f32<N> ones;
   for (int i = 0; i < N; ++i) ones[i] = 1.0f;
   return x * ones;
 }
-template <int N> WATTLE_FORCE_INLINE f32<N> max(f32<N> a, f32<N> b) { return a > b ? a : b; }
-template <int N> WATTLE_FORCE_INLINE f32<N> min(f32<N> a, f32<N> b) { return a < b ? a : b; }
+template <int N>
+WATTLE_FORCE_INLINE f32<N> max(f32<N> a, f32<N> b) {
+  return a > b ? a : b;
+}
+template <int N>
+WATTLE_FORCE_INLINE f32<N> min(f32<N> a, f32<N> b) {
+  return a < b ? a : b;
+}
 /// Sum of the lanes, by halves, so that the order of additions is the same on every machine that
 /// has N lanes.
-template <int N> WATTLE_FORCE_INLINE float hsum(f32<N> v) {
+template <int N>
+WATTLE_FORCE_INLINE float hsum(f32<N> v) {
   float t[N];
   std::memcpy(t, &v, sizeof v);
   for (int w = N / 2; w > 0; w /= 2)
     for (int i = 0; i < w; ++i) t[i] += t[i + w];
   return t[0];
 }
-template <int N> WATTLE_FORCE_INLINE float hmax(f32<N> v) {
+template <int N>
+WATTLE_FORCE_INLINE float hmax(f32<N> v) {
   float t[N];
   std::memcpy(t, &v, sizeof v);
   float m = t[0];
@@ -75,13 +92,17 @@ template <int N> WATTLE_FORCE_INLINE float hmax(f32<N> v) {
 struct Portable {
   static constexpr Level level = Level::portable;
   static constexpr int width = 4;
-  template <class Body> static void call(const Body& body) { body.template operator()<4>(); }
+  template <class Body>
+  static void call(const Body& body) {
+    body.template operator()<4>();
+  }
 };
 #if defined(__x86_64__)
 #define WATTLE_TARGET_AVX2 gnu::target("avx2,fma,bmi,bmi2,f16c")
-#define WATTLE_TARGET_AVX512                                                               \
-  gnu::target("avx2,fma,bmi,bmi2,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,"        \
-              "prefer-vector-width=512")
+#define WATTLE_TARGET_AVX512                                                \
+  gnu::target(                                                              \
+      "avx2,fma,bmi,bmi2,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl," \
+      "prefer-vector-width=512")
 #else  // the types exist everywhere, so that kernel lists read the same; no such machine runs them
 #define WATTLE_TARGET_AVX2 gnu::used
 #define WATTLE_TARGET_AVX512 gnu::used
@@ -89,14 +110,16 @@ struct Portable {
 struct Avx2 {
   static constexpr Level level = Level::avx2;
   static constexpr int width = 8;
-  template <class Body> [[WATTLE_TARGET_AVX2, gnu::noinline]] static void call(const Body& body) {
+  template <class Body>
+  [[WATTLE_TARGET_AVX2, gnu::noinline]] static void call(const Body& body) {
     body.template operator()<8>();
   }
 };
 struct Avx512 {
   static constexpr Level level = Level::avx512;
   static constexpr int width = 16;
-  template <class Body> [[WATTLE_TARGET_AVX512, gnu::noinline]] static void call(const Body& body) {
+  template <class Body>
+  [[WATTLE_TARGET_AVX512, gnu::noinline]] static void call(const Body& body) {
     body.template operator()<16>();
   }
 };

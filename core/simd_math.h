@@ -12,14 +12,16 @@
 namespace wattle::simd {
 
 /// Value of a polynomial, highest coefficient first, by Horner's rule.
-template <class V, class S, int K> WATTLE_FORCE_INLINE V horner(V x, const S (&c)[K]) {
+template <class V, class S, int K>
+WATTLE_FORCE_INLINE V horner(V x, const S (&c)[K]) {
   V p = V{} + c[0];
   for (int i = 1; i < K; ++i) p = p * x + c[i];
   return p;
 }
 
 /// e^x. Overflows to infinity above 88.72, underflows to 0 below -103.97. Error below 2 ulp.
-template <int N> WATTLE_FORCE_INLINE f32<N> exp(f32<N> x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> exp(f32<N> x) {
   constexpr float poly[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
                             4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
   // x = n ln 2 + r; beyond the clamps the result is 0 or infinity anyway. Comparisons are written
@@ -40,7 +42,8 @@ template <int N> WATTLE_FORCE_INLINE f32<N> exp(f32<N> x) {
 }
 
 /// Natural logarithm; -infinity at 0, not-a-number below. Error below 2 ulp.
-template <int N> WATTLE_FORCE_INLINE f32<N> log(f32<N> x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> log(f32<N> x) {
   constexpr float poly[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
                             -1.2420140846e-1f, 1.4249322787e-1f,  -1.6668057665e-1f,
                             2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
@@ -61,17 +64,20 @@ template <int N> WATTLE_FORCE_INLINE f32<N> log(f32<N> x) {
   return x < infinity ? r : x;
 }
 
-template <int N> WATTLE_FORCE_INLINE f32<N> abs(f32<N> x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> abs(f32<N> x) {
   return (f32<N>)((i32<N>)x & 0x7FFFFFFF);
 }
 /// The size of a with the sign of b.
-template <int N> WATTLE_FORCE_INLINE f32<N> copysign(f32<N> a, f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> copysign(f32<N> a, f32<N> b) {
   const i32<N> sign = (i32<N>)b & i32<N>(i32<N>{} - 0x7FFFFFFF - 1);
   return (f32<N>)(((i32<N>)a & 0x7FFFFFFF) | sign);
 }
 
 /// Hyperbolic tangent. Error below 2 ulp.
-template <int N> WATTLE_FORCE_INLINE f32<N> tanh(f32<N> x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> tanh(f32<N> x) {
   constexpr float poly[] = {-5.70498872745e-3f, 2.06390887954e-2f, -5.37397155531e-2f,
                             1.33314422036e-1f, -3.33332819422e-1f};
   const f32<N> z = x * x, a = abs<N>(x);
@@ -81,12 +87,14 @@ template <int N> WATTLE_FORCE_INLINE f32<N> tanh(f32<N> x) {
 }
 
 /// 1 / (1 + e^-x). Error below 3 ulp.
-template <int N> WATTLE_FORCE_INLINE f32<N> sigmoid(f32<N> x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> sigmoid(f32<N> x) {
   return 1.0f / (1.0f + exp<N>(-x));
 }
 
 /// Error function: x P(x^2) / Q(x^2). Error below 7 ulp (4e-7), largest where erf comes close to 1.
-template <int N> WATTLE_FORCE_INLINE f32<N> erf(f32<N> x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> erf(f32<N> x) {
   // On [0, 3.925], relative error 1.9e-8; from there on erf is 1 in f32.
   constexpr float p[] = {2.04593182569e-6f, 2.84789423439e-4f, 3.77119666648e-3f,
                          5.27650334813e-2f, 1.90565469145e-1f, 1.12837914611f};
@@ -99,7 +107,8 @@ template <int N> WATTLE_FORCE_INLINE f32<N> erf(f32<N> x) {
 }
 
 /// Square root, correctly rounded.
-template <int N> WATTLE_FORCE_INLINE f32<N> sqrt(f32<N> x) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> sqrt(f32<N> x) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
   // GCC has no square root of vectors; its scalar one may set errno and is not vectorised.
   f32<N> y;
@@ -123,7 +132,8 @@ template <int N> WATTLE_FORCE_INLINE f32<N> sqrt(f32<N> x) {
 
 /// a^b for positive normal a whose result is a normal number, in f64 inside: log2 by
 /// s Q(s^2), s = (m - 1) / (m + 1), and 2^f by a polynomial. Error below 1 ulp.
-template <int N> WATTLE_FORCE_INLINE f32<N> pow_regular(f32<N> a, f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> pow_regular(f32<N> a, f32<N> b) {
   // log2((1 + s) / (1 - s)) / s in s^2 on [0, 0.02945], error 7.9e-14
   constexpr double log_poly[] = {0.282894374571526, 0.319906184755323, 0.412209238225021,
                                  0.577077942530131, 0.961796694112675, 2.88539008177785};
@@ -146,7 +156,8 @@ template <int N> WATTLE_FORCE_INLINE f32<N> pow_regular(f32<N> a, f32<N> b) {
 }
 
 // Half as many lanes at a time, so that a vector of f64 fits a register.
-template <int N> WATTLE_FORCE_INLINE f32<N> pow_halves(f32<N> a, f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> pow_halves(f32<N> a, f32<N> b) {
   if constexpr (N == 1) {
     return pow_regular<1>(a, b);
   } else {
@@ -159,7 +170,8 @@ template <int N> WATTLE_FORCE_INLINE f32<N> pow_halves(f32<N> a, f32<N> b) {
 }
 
 /// a^b with all of C's special cases: lanes that pow_regular does not cover go through the library.
-template <int N> WATTLE_FORCE_INLINE f32<N> pow(f32<N> a, f32<N> b) {
+template <int N>
+WATTLE_FORCE_INLINE f32<N> pow(f32<N> a, f32<N> b) {
   // Covered: a positive and normal, and |b| (|exponent of a| + 1) < 126, hence |b log2 a| < 126.
   // Tested by the signs of differences of bit patterns: GCC 12 splits combined comparisons of
   // floats into single lanes.

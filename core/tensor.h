@@ -67,7 +67,8 @@ class Tensor {
     return full(shape, 1, dtype, device);
   }
   /// Copies `values` (row-major) into a new tensor; throws shape_error when their number differs.
-  template <class T> static Tensor from(const std::vector<T>& values, const Shape& shape);
+  template <class T>
+  static Tensor from(const std::vector<T>& values, const Shape& shape);
   /// A 0-dimensional tensor.
   static Tensor scalar(double value, DType dtype = DType::f32) { return full({}, value, dtype); }
 
@@ -92,13 +93,17 @@ class Tensor {
 
   /// Pointer to the first element. Throws dtype_error when T is not the element type, device_error
   /// when the data is not in host memory.
-  template <class T> T* data() const { return static_cast<T*>(host_data(dtype_of<T>())); }
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(host_data(dtype_of<T>()));
+  }
   /// The same without a type, for code that moves bytes; not for meta tensors.
   void* raw() const;
   /// The single element as a double; throws shape_error when numel() != 1.
   double item() const;
   /// All elements, row-major, converted to T. For tests, printing and files; not counted.
-  template <class T> std::vector<T> values() const;
+  template <class T>
+  std::vector<T> values() const;
 
   bool requires_grad() const { return impl_->requires_grad; }
   /// Marks a leaf whose gradient Tape::backward accumulates into grad(). Only floating tensors.
@@ -118,9 +123,10 @@ class Tensor {
   std::shared_ptr<TensorImpl> impl_;
 };
 
-/// Calls fn(linear, offset) for every element of `t` in row-major order; offset in elements from the
-/// first.
-template <class F> void for_each_offset(const Shape& shape, const Shape& strides, F&& fn) {
+/// Calls fn(linear, offset) for every element of `t` in row-major order; offset in elements from
+/// the first.
+template <class F>
+void for_each_offset(const Shape& shape, const Shape& strides, F&& fn) {
   const int64_t n = shape.numel();
   int64_t index[Shape::max_rank] = {};
   int64_t offset = 0;
@@ -137,9 +143,11 @@ template <class F> void for_each_offset(const Shape& shape, const Shape& strides
 
 /// Calls fn.template operator()<T>() with the C++ type of `t`; throws dtype_error naming `what` for
 /// a packed type, which has none.
-template <class F> decltype(auto) dispatch_all(const char* what, DType t, F&& fn);
+template <class F>
+decltype(auto) dispatch_all(const char* what, DType t, F&& fn);
 /// The same for f32, f64 and the counting scalar only.
-template <class F> decltype(auto) dispatch_floating(const char* what, DType t, F&& fn);
+template <class F>
+decltype(auto) dispatch_floating(const char* what, DType t, F&& fn);
 
 }  // namespace wattle
 

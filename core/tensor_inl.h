@@ -7,7 +7,8 @@ namespace wattle {
 
 [[noreturn]] void throw_no_dtype(const char* what, DType t, const char* expected);
 
-template <class F> decltype(auto) dispatch_floating(const char* what, DType t, F&& fn) {
+template <class F>
+decltype(auto) dispatch_floating(const char* what, DType t, F&& fn) {
   switch (t) {
     case DType::f32: return fn.template operator()<float>();
     case DType::f64: return fn.template operator()<double>();
@@ -16,7 +17,8 @@ template <class F> decltype(auto) dispatch_floating(const char* what, DType t, F
   }
 }
 
-template <class F> decltype(auto) dispatch_all(const char* what, DType t, F&& fn) {
+template <class F>
+decltype(auto) dispatch_all(const char* what, DType t, F&& fn) {
   switch (t) {
     case DType::f32: return fn.template operator()<float>();
     case DType::f64: return fn.template operator()<double>();
@@ -29,17 +31,19 @@ template <class F> decltype(auto) dispatch_all(const char* what, DType t, F&& fn
   throw_no_dtype(what, t, "an element type of its own");
 }
 
-template <class T> Tensor Tensor::from(const std::vector<T>& values, const Shape& shape) {
+template <class T>
+Tensor Tensor::from(const std::vector<T>& values, const Shape& shape) {
   Tensor t = empty(shape, dtype_of<T>());
   if (static_cast<int64_t>(values.size()) != t.numel())
     throw shape_error(wattle::str("Tensor::from: ", static_cast<int64_t>(values.size()),
-                          " values found, shape ", shape, " needs ", t.numel()));
+                                  " values found, shape ", shape, " needs ", t.numel()));
   T* p = t.data<T>();
   for (size_t i = 0; i < values.size(); ++i) p[i] = values[i];
   return t;
 }
 
-template <class T> std::vector<T> Tensor::values() const {
+template <class T>
+std::vector<T> Tensor::values() const {
   std::vector<T> out(static_cast<size_t>(numel()));
   dispatch_all("values", dtype(), [&]<class S>() {
     const S* p = data<S>();

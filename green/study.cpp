@@ -90,7 +90,8 @@ class StudyRunner {
     if (options_.nets.empty()) options_.nets = default_nets();
     if (options_.lr == 0) options_.lr = o.protocol == "as-published" ? 3e-4 : 1e-3;
     if (o.protocol != "fixed" && o.protocol != "as-published")
-      throw value_error(str("--protocol: found '", o.protocol, "', expected fixed or as-published"));
+      throw value_error(
+          str("--protocol: found '", o.protocol, "', expected fixed or as-published"));
     for (const NetKey& k : options_.nets) check_net(spec_of(k), image_spec(o.dataset));
     if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
     if (o.rows < 1 && o.rows != -1)
@@ -117,8 +118,8 @@ class StudyRunner {
     uint64_t seed;
   };
 
-  // Continues what the folder holds; otherwise writes the empty study at once, so that a folder that
-  // cannot be written is found before hours of work.
+  // Continues what the folder holds; otherwise writes the empty study at once, so that a folder
+  // that cannot be written is found before hours of work.
   void open() {
     StudyResult before;
     const StudySettings now = settings_of(options_, data_);
@@ -184,14 +185,19 @@ class StudyRunner {
       }
       loss_sum += *loss;
       ++in_epoch;
-      if (trainer.steps() % 4 == 0 || trainer.epoch_ended()) report(item, index, trainer, *loss, weight);
+      if (trainer.steps() % 4 == 0 || trainer.epoch_ended())
+        report(item, index, trainer, *loss, weight);
       if (!trainer.epoch_ended()) continue;
       run.train_loss = loss_sum / static_cast<double>(in_epoch);
       loss_sum = 0;
       in_epoch = 0;
       run.accuracy = trainer.evaluate(data_.test).accuracy;
-      curve.push_back({.key = item.key, .seed = item.seed, .epoch = static_cast<int>(trainer.epoch()),
-                       .train_loss = run.train_loss, .accuracy = run.accuracy, .seconds = seconds});
+      curve.push_back({.key = item.key,
+                       .seed = item.seed,
+                       .epoch = static_cast<int>(trainer.epoch()),
+                       .train_loss = run.train_loss,
+                       .accuracy = run.accuracy,
+                       .seconds = seconds});
     }
     if (stop_ && trainer.epoch() < options_.epochs && !run.diverged) return false;
     const Ledger ledger = make_ledger(counters(), module_kinds(trainer.net()));
@@ -205,11 +211,16 @@ class StudyRunner {
     run.params = trainer.net().parameter_count();
     weight_done_ += weight;
     for (const LedgerRow& r : ledger.rows)
-      add_layer_row(result_, {.key = item.key, .layer = r.layer.empty() ? "(none)" : r.layer,
-                              .type = type_of(r), .phase = r.phase, .calls = r.calls,
+      add_layer_row(result_, {.key = item.key,
+                              .layer = r.layer.empty() ? "(none)" : r.layer,
+                              .type = type_of(r),
+                              .phase = r.phase,
+                              .calls = r.calls,
                               .flops_weighted = r.cost.flops_weighted(),
-                              .flops_all = r.cost.flops(), .bytes_read = r.cost.read,
-                              .bytes_written = r.cost.written, .ms = r.ns * 1e-6,
+                              .flops_all = r.cost.flops(),
+                              .bytes_read = r.cost.read,
+                              .bytes_written = r.cost.written,
+                              .ms = r.ns * 1e-6,
                               .joules = r.joules});
     result_.runs.push_back(run);
     result_.curves.insert(result_.curves.end(), curve.begin(), curve.end());
@@ -262,7 +273,8 @@ std::vector<NetKey> parse_nets(const std::string& list) {
     } else if ((kind == "densepoly" || kind == "denselinear") && numeric && number.size() <= 2) {
       nets.push_back({kind, number.empty() ? 3 : std::stoi(number), 0, 0});
     } else {
-      throw value_error(str("--nets: found '", item, "', expected cnn, cnn341 (3 linear, 4 conv, "
+      throw value_error(str("--nets: found '", item,
+                            "', expected cnn, cnn341 (3 linear, 4 conv, "
                             "ReLU), densepoly3, denselinear7 and the like, separated by commas"));
     }
   }

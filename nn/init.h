@@ -7,8 +7,8 @@
 
 namespace wattle::nn::init {
 
-/// U(-b, b) with b = gain * sqrt(3 / fan_in), gain = sqrt(2 / (1 + a^2)) (He et al. 2015). PyTorch's
-/// layers use a = sqrt(5), which makes b = 1 / sqrt(fan_in).
+/// U(-b, b) with b = gain * sqrt(3 / fan_in), gain = sqrt(2 / (1 + a^2)) (He et al. 2015).
+/// PyTorch's layers use a = sqrt(5), which makes b = 1 / sqrt(fan_in).
 inline Tensor kaiming_uniform(const Shape& shape, int64_t fan_in, double a = std::sqrt(5.0)) {
   const double bound = std::sqrt(6.0 / ((1 + a * a) * static_cast<double>(fan_in)));
   return uniform(shape, -bound, bound);

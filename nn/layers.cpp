@@ -34,8 +34,7 @@ BatchNorm2d::BatchNorm2d(int64_t channels, double eps, double momentum)
 }
 
 Tensor BatchNorm2d::forward(const Tensor& x) {
-  if (x.rank() != 4)
-    throw shape_error(str("BatchNorm2d: input ", x, ", expected [N,C,H,W]"));
+  if (x.rank() != 4) throw shape_error(str("BatchNorm2d: input ", x, ", expected [N,C,H,W]"));
   return batch_norm(x, running_mean, running_var, weight, bias, training(), momentum_, eps_);
 }
 

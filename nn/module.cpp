@@ -36,7 +36,8 @@ void Module::add_child(std::string name, std::shared_ptr<Module> m) {
 }
 
 void Module::collect(const std::string& prefix, bool buffers, std::vector<Named>& out) const {
-  for (const Named& n : buffers ? buffers_ : parameters_) out.push_back({prefix + n.name, n.tensor});
+  for (const Named& n : buffers ? buffers_ : parameters_)
+    out.push_back({prefix + n.name, n.tensor});
   for (const Child& c : children_) c.module->collect(prefix + c.name + ".", buffers, out);
 }
 

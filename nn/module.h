@@ -45,9 +45,9 @@ class Module {
   int64_t parameter_count() const;
   /// Handles of parameters and buffers; they share storage with the module.
   StateDict state_dict() const;
-  /// Copies values in. Every entry of the module must be given with its shape and dtype, and nothing
-  /// unknown (PyTorch's num_batches_tracked is ignored); otherwise value_error names the entries and
-  /// nothing is changed.
+  /// Copies values in. Every entry of the module must be given with its shape and dtype, and
+  /// nothing unknown (PyTorch's num_batches_tracked is ignored); otherwise value_error names the
+  /// entries and nothing is changed.
   void load_state_dict(const StateDict& state);
 
   struct Child {
@@ -59,7 +59,8 @@ class Module {
  protected:
   Tensor register_parameter(std::string name, Tensor t);
   Tensor register_buffer(std::string name, Tensor t);
-  template <class M> std::shared_ptr<M> register_module(std::string name, std::shared_ptr<M> m) {
+  template <class M>
+  std::shared_ptr<M> register_module(std::string name, std::shared_ptr<M> m) {
     add_child(std::move(name), m);
     return m;
   }

@@ -62,8 +62,8 @@ void Optimizer::load_state_dict(const StateDict& state, int64_t steps) {
       throw value_error(str(kind(), ": state ", mine.name, " (", mine.tensor, ") is missing"));
     if (given->tensor.shape() != mine.tensor.shape() ||
         given->tensor.dtype() != mine.tensor.dtype())
-      throw value_error(str(kind(), ": state ", mine.name, ": found ", given->tensor,
-                            ", expected ", mine.tensor));
+      throw value_error(str(kind(), ": state ", mine.name, ": found ", given->tensor, ", expected ",
+                            mine.tensor));
     copies.emplace_back(mine.tensor, contiguous(given->tensor));
   }
   for (auto& [to, from] : copies)

@@ -12,12 +12,14 @@ struct Fn : Map1 {
   static constexpr Cost cost{.cmp = 1};
   static constexpr Dtypes dtypes = Dtypes::numeric;
   static constexpr int64_t grain = light;
-  template <class T> T operator()(const T& x) const {
+  template <class T>
+  T operator()(const T& x) const {
     if constexpr (std::is_integral_v<T>)
       return x < T(0) ? static_cast<T>(wrap<T>(0) - static_cast<wrap<T>>(x)) : x;
     else return num::abs(x);
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
     return simd::abs<N>(x);
   }
 };
@@ -29,11 +31,12 @@ struct GradFn : Map2 {
   static constexpr Cost cost{.cmp = 3};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = light;
-  template <class T> T operator()(const T& gy, const T& x) const { 
+  template <class T>
+  T operator()(const T& gy, const T& x) const {
     const bool up = x > T(0), down = x < T(0);
     const T plus = gy, minus = -plus;
     return up ? plus : down ? minus : T(0);
-   }
+  }
   template <int N>
   WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> gy, simd::f32<N> x) const {
     const simd::f32<N> zero{};
@@ -69,9 +72,10 @@ const Op<> op{{
     .kernels = kernels<Fn>(),
     .layout = Layout::strided,
     .saves_in = {0},
-    .backward = [](const Saved<NoAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.in(0)})};
-    },
+    .backward =
+        [](const Saved<NoAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.in(0)})};
+        },
     .samples = {{{{{3, 5}, -1, 1, SampleIn::uniform, {0}}}},
                 {{{{1}, -1, 1, SampleIn::uniform, {0}}}},
                 {{{{2, 37}, -1, 1, SampleIn::uniform, {0}}}},

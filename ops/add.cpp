@@ -11,11 +11,13 @@ struct Fn : Map2 {
   static constexpr Cost cost{.add = 1};
   static constexpr Dtypes dtypes = Dtypes::all;
   static constexpr int64_t grain = light;
-  template <class T> T operator()(const T& a, const T& b) const {
+  template <class T>
+  T operator()(const T& a, const T& b) const {
     if constexpr (std::is_same_v<T, Counted>) return a + b;
     else return static_cast<T>(static_cast<wrap<T>>(a) + static_cast<wrap<T>>(b));
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> a, simd::f32<N> b) const {
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> a, simd::f32<N> b) const {
     return a + b;
   }
 };

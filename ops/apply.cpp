@@ -46,8 +46,8 @@ const char* forced(const OpBase& op) {
 }
 
 int pick_kernel(const OpBase& op, Ins in, const void* attr) {
-  static const bool trace = std::getenv("WATTLE_TRACE") &&
-                            std::strstr(std::getenv("WATTLE_TRACE"), "dispatch");
+  static const bool trace =
+      std::getenv("WATTLE_TRACE") && std::strstr(std::getenv("WATTLE_TRACE"), "dispatch");
   const char* const wanted = forced(op);
   std::string reasons;
   for (int k = 0; k < op.kernel_count(); ++k) {
@@ -80,7 +80,8 @@ Device device_of(const OpBase& op, Ins in) {
   for (const Tensor& t : in) {
     if (!t) continue;
     if (first && t.device() != first->device())
-      throw device_error(str(op.name, ": operands are on ", first->device(), " and on ", t.device()));
+      throw device_error(
+          str(op.name, ": operands are on ", first->device(), " and on ", t.device()));
     first = &t;
   }
   return first ? first->device() : default_device();
@@ -144,16 +145,16 @@ Tensors apply(const OpBase& op, Ins given, const void* attr) {
       in = held;
     }
   }
-  const Device device = device_of(op, in);                        // 1 one device
-  const Metas metas = op.shape(in, attr);                         // 2 shape
+  const Device device = device_of(op, in);  // 1 one device
+  const Metas metas = op.shape(in, attr);   // 2 shape
   const DType dtype = row_dtype(in, metas);
-  const Cost cost = full_cost(op, in, metas, dtype, attr);        // 3 cost, before any byte is touched
-  Tensors out = allocate(op, in, metas, device, attr);            // 4 memory
-  const int k = op.is_view ? -1 : pick_kernel(op, in, attr);      // 5 dispatch
+  const Cost cost = full_cost(op, in, metas, dtype, attr);    // 3 cost, before any byte is touched
+  Tensors out = allocate(op, in, metas, device, attr);        // 4 memory
+  const int k = op.is_view ? -1 : pick_kernel(op, in, attr);  // 5 dispatch
   const char* const kernel = k < 0 ? "view" : op.kernel_name(k);
   Cost executed = k < 0 ? cost : op.kernel_executes(k, in, cost, attr);
   double ns = 0;
-  if (k >= 0 && device.kind != DeviceKind::meta) {                // 6 run
+  if (k >= 0 && device.kind != DeviceKind::meta) {  // 6 run
     const double start = now_ns();
     op.kernel_run(k, in, out, attr);
     ns = now_ns() - start;
@@ -164,7 +165,7 @@ Tensors apply(const OpBase& op, Ins given, const void* attr) {
   }
   mark_written(op, in, op.written(attr));
 #if WATTLE_COUNTERS
-  Counters& c = counters();                                       // 7 counters
+  Counters& c = counters();  // 7 counters
   c.add({c.current, &op, kernel, dtype, c.phase}, cost, executed, ns);
 #endif
   const Call call{&op, attr, in, out, kernel, cost, executed, ns};

@@ -8,7 +8,10 @@ namespace {
 struct ArgmaxAttr {
   std::optional<int64_t> dim;
   bool keepdim = false;
-  template <class V> void visit(V&& v) { v("dim", dim), v("keepdim", keepdim); }
+  template <class V>
+  void visit(V&& v) {
+    v("dim", dim), v("keepdim", keepdim);
+  }
 };
 
 Shape dims(const ArgmaxAttr& a) { return a.dim ? Shape{*a.dim} : Shape{}; }
@@ -48,9 +51,8 @@ const Op<ArgmaxAttr> op{{
     .doc = "Index of the largest element",
     .equation = "y = first i with x_i = max x",
     .shape = argmax_shape,
-    .cost = [](Ins in, std::span<const Meta> out, const ArgmaxAttr&) {
-      return Cost{.cmp = in[0].numel() - out[0].shape.numel()};
-    },
+    .cost = [](Ins in, std::span<const Meta> out,
+               const ArgmaxAttr&) { return Cost{.cmp = in[0].numel() - out[0].shape.numel()}; },
     .kernels = {{"ref", argmax_ref}},
     .samples = {{{{{3, 5}, -1, 1, SampleIn::distinct}}},
                 {{{{1}, -1, 1, SampleIn::distinct}}, {.dim = 0, .keepdim = true}},

@@ -8,11 +8,15 @@ using namespace elementwise;
 
 struct CastAttr {
   DType dtype = DType::f32;
-  template <class V> void visit(V&& v) { v("dtype", dtype); }
+  template <class V>
+  void visit(V&& v) {
+    v("dtype", dtype);
+  }
 };
 
 // Towards zero; negative numbers wrap around in unsigned types, by way of 64 bits, as in PyTorch.
-template <class To, class From> To convert(const From& x) {
+template <class To, class From>
+To convert(const From& x) {
   if constexpr (std::is_same_v<To, bool>) return static_cast<double>(x) != 0;
   else if constexpr (std::is_same_v<To, Counted>) return To(static_cast<double>(x));
   else if constexpr (std::is_integral_v<To> && sizeof(To) < 8)
@@ -20,7 +24,8 @@ template <class To, class From> To convert(const From& x) {
   else return static_cast<To>(x);
 }
 
-template <class From, class To> void cast_run(const Tensor& x, const Tensor& y) {
+template <class From, class To>
+void cast_run(const Tensor& x, const Tensor& y) {
   const From* from = x.data<From>();
   To* to = y.data<To>();
   const auto run = [&](int64_t begin, int64_t end) {
@@ -40,15 +45,15 @@ const Op<CastAttr> op{{
     .name = "cast",
     .doc = "Conversion of the element type",
     .equation = "y = x as dtype",
-    .shape = [](Ins in, const CastAttr& a) {
-      rules::arity("cast", in, 1, 1);
-      return Metas{{in[0].shape(), a.dtype}};
-    },
+    .shape =
+        [](Ins in, const CastAttr& a) {
+          rules::arity("cast", in, 1, 1);
+          return Metas{{in[0].shape(), a.dtype}};
+        },
     .cost = [](Ins, std::span<const Meta>, const CastAttr&) { return Cost{}; },
     .kernels = {{"ref", cast_ref}},
-    .backward = [](const Saved<CastAttr>& s, Ins gy) {
-      return Tensors{cast(gy[0], s.in_meta(0).dtype)};
-    },
+    .backward = [](const Saved<CastAttr>& s,
+                   Ins gy) { return Tensors{cast(gy[0], s.in_meta(0).dtype)}; },
     .samples = {{{{{3, 5}}}, {DType::f64}},
                 {{{{1}}}, {DType::f64}},
                 {{{{2, 37}, -50, 50}}, {DType::i64}},

@@ -1,4 +1,5 @@
-// clamp(x) = min(max(x, lo), hi).   dx = gy where lo < x < hi, else 0 (as PyTorch 2.15: 0 on a bound).
+// clamp(x) = min(max(x, lo), hi).   dx = gy where lo < x < hi, else 0 (as PyTorch 2.15: 0 on a
+// bound).
 #include <cmath>
 #include <limits>
 
@@ -11,7 +12,10 @@ using namespace elementwise;
 
 struct ClampAttr {
   std::optional<double> min, max;
-  template <class V> void visit(V&& v) { v("min", min), v("max", max); }
+  template <class V>
+  void visit(V&& v) {
+    v("min", min), v("max", max);
+  }
 };
 
 int64_t bounds(const ClampAttr& a) { return (a.min ? 1 : 0) + (a.max ? 1 : 0); }
@@ -22,7 +26,9 @@ Cost clamp_cost(Ins, std::span<const Meta> out, const ClampAttr& a) {
 
 struct Limits {
   explicit Limits(const ClampAttr& a)
-      : has_lo(a.min.has_value()), has_hi(a.max.has_value()), lo(a.min.value_or(0)),
+      : has_lo(a.min.has_value()),
+        has_hi(a.max.has_value()),
+        lo(a.min.value_or(0)),
         hi(a.max.value_or(0)) {}
   bool has_lo, has_hi;
   double lo, hi;
@@ -34,13 +40,15 @@ struct Fn : Map1, Limits {
   static constexpr int64_t grain = light;
   explicit Fn(const ClampAttr& a) : Limits(a) {}
   // Not-a-number passes: it is neither below nor above.
-  template <class T> T operator()(const T& x) const {
+  template <class T>
+  T operator()(const T& x) const {
     T y = x;
     if (has_lo) y = y < T(lo) ? T(lo) : y;
     if (has_hi) y = y > T(hi) ? T(hi) : y;
     return y;
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
     const simd::f32<N> l = simd::set1<N>(static_cast<float>(lo));
     const simd::f32<N> h = simd::set1<N>(static_cast<float>(hi));
     if (has_lo) x = x < l ? l : x;
@@ -70,12 +78,14 @@ struct GradFn : Map2, Limits {
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = light;
   explicit GradFn(const ClampAttr& a) : Limits(a) {}
-  template <class T> T operator()(const T& gy, const T& x) const {
+  template <class T>
+  T operator()(const T& gy, const T& x) const {
     const T g = gy;
     const bool above = !has_lo || x > T(lo), below = !has_hi || x < T(hi);
     return above && below ? g : T(0);
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> g, simd::f32<N> x) const {
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> g, simd::f32<N> x) const {
     const simd::f32<N> zero{};
     if (has_lo) g = x > static_cast<float>(lo) ? g : zero;
     if (has_hi) g = x < static_cast<float>(hi) ? g : zero;
@@ -113,9 +123,10 @@ const Op<ClampAttr> op{{
     .kernels = kernels<Fn, ClampAttr>(),
     .layout = Layout::strided,
     .saves_in = {0},
-    .backward = [](const Saved<ClampAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.in(0)}, s.attr())};
-    },
+    .backward =
+        [](const Saved<ClampAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.in(0)}, s.attr())};
+        },
     .samples = {{{{{3, 5}, -1, 1, SampleIn::uniform, {-0.5, 0.75}}}, {-0.5, 0.75}},
                 {{{{1}, 0.3, 1}}, {.min = 0.25}},
                 {{{{2, 37}, -1, 1, SampleIn::uniform, {0.25}}}, {.max = 0.25}},

@@ -28,10 +28,11 @@ const Op<> op{{
     .name = "contiguous",
     .doc = "Row-major copy of a strided view",
     .equation = "y = x",
-    .shape = [](Ins in, const NoAttr&) {
-      rules::arity("contiguous", in, 1, 1);
-      return Metas{in[0].meta()};
-    },
+    .shape =
+        [](Ins in, const NoAttr&) {
+          rules::arity("contiguous", in, 1, 1);
+          return Metas{in[0].meta()};
+        },
     .cost = [](Ins, std::span<const Meta>, const NoAttr&) { return Cost{}; },
     .kernels = {{"ref", copy_ref}},
     .layout = Layout::strided,

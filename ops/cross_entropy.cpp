@@ -13,7 +13,8 @@ struct LossAttr {
   std::string reduction = "mean";
   int64_t ignore_index = -100;
   double label_smoothing = 0;
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("reduction", reduction), v("ignore_index", ignore_index);
     v("label_smoothing", label_smoothing);
   }
@@ -88,8 +89,8 @@ void loss_ref(Ins in, Outs out, const LossAttr& a) {
     for (int64_t c = 0; c < in[1].numel(); ++c) {
       const int64_t t = rules::index_at(in[1], c), base = base_of(s, c);
       const bool ignored = t == a.ignore_index;
-      const T one = column_ref(in[0].data<T>() + base, out[1].data<T>() + base, s,
-                               ignored ? 0 : t, a);
+      const T one =
+          column_ref(in[0].data<T>() + base, out[1].data<T>() + base, s, ignored ? 0 : t, a);
       const T loss = ignored ? T(0) : one;
       if (a.reduction == "none") out[0].data<T>()[c] = loss;
       else total += loss;
@@ -102,7 +103,8 @@ void loss_ref(Ins in, Outs out, const LossAttr& a) {
 // Probabilities, and per column m, l and (when smoothing) sum (x - m).
 struct LossBody {
   float *max, *log_sum, *shifted;
-  template <class W> WATTLE_FORCE_INLINE void operator()(const W& w) const {
+  template <class W>
+  WATTLE_FORCE_INLINE void operator()(const W& w) const {
     constexpr int N = W::lanes;
     const simd::f32<N> m = along::max_pass<N>(w), s = along::exp_pass<N>(w, m);
     for (int64_t v = 0; v < w.count; ++v) w.store(v, w.load_out(v) / s);
@@ -115,7 +117,8 @@ struct LossBody {
   }
 };
 
-template <class Isa> void loss_simd(Ins in, Outs out, const LossAttr& a) {
+template <class Isa>
+void loss_simd(Ins in, Outs out, const LossAttr& a) {
   const along::Dims s = dims(in[0].shape());
   const int64_t counted = check_targets("cross_entropy", in[1], s.d, a), n = in[1].numel();
   const float* x = in[0].data<float>();
@@ -136,8 +139,8 @@ template <class Isa> void loss_simd(Ins in, Outs out, const LossAttr& a) {
     else total += loss;
   }
   if (!each)
-    *out[0].data<float>() = static_cast<float>(
-        a.reduction == "mean" ? total / static_cast<double>(counted) : total);
+    *out[0].data<float>() =
+        static_cast<float>(a.reduction == "mean" ? total / static_cast<double>(counted) : total);
 }
 
 // The statistics of the columns pass through memory once.
@@ -208,7 +211,8 @@ void grad_targets(Ins in, Outs out, const float* w, int64_t c, const LossAttr& a
   gx[at] = (in[1].data<float>()[at] - static_cast<float>(q)) * w[c];
 }
 
-template <class Isa> void grad_simd(Ins in, Outs out, const LossAttr& a) {
+template <class Isa>
+void grad_simd(Ins in, Outs out, const LossAttr& a) {
   const along::Dims s = dims(in[1].shape());
   const int64_t counted = check_targets("cross_entropy_grad", in[2], s.d, a), n = in[2].numel();
   const bool each = a.reduction == "none";
@@ -240,21 +244,24 @@ const Op<LossAttr> grad_op{{
     .name = "cross_entropy_grad",
     .doc = "Gradient of cross_entropy",
     .equation = "gx = (p - q) gy, divided by the number of targets (mean)",
-    .shape = [](Ins in, const LossAttr& a) {
-      rules::arity("cross_entropy_grad", in, 3, 3);
-      rules::floating("cross_entropy_grad", in, 0);
-      rules::same_dtype("cross_entropy_grad", in.first(2));
-      rules::index_dtype("cross_entropy_grad", in, 2);
-      const Shape t = target_shape("cross_entropy_grad", in, 1, 2);
-      check_attr("cross_entropy_grad", in[1].shape(), a);
-      if (const Shape want = a.reduction == "none" ? t : Shape{}; in[0].shape() != want)
-        throw shape_error(str("cross_entropy_grad: gradient ", in[0].shape(), ", expected ", want));
-      return Metas{in[1].meta()};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const LossAttr& a) {
-      const int64_t n = in[1].numel();
-      return Cost{.add = n, .mul = n, .special = a.reduction == "mean" ? 1 : 0};
-    },
+    .shape =
+        [](Ins in, const LossAttr& a) {
+          rules::arity("cross_entropy_grad", in, 3, 3);
+          rules::floating("cross_entropy_grad", in, 0);
+          rules::same_dtype("cross_entropy_grad", in.first(2));
+          rules::index_dtype("cross_entropy_grad", in, 2);
+          const Shape t = target_shape("cross_entropy_grad", in, 1, 2);
+          check_attr("cross_entropy_grad", in[1].shape(), a);
+          if (const Shape want = a.reduction == "none" ? t : Shape{}; in[0].shape() != want)
+            throw shape_error(
+                str("cross_entropy_grad: gradient ", in[0].shape(), ", expected ", want));
+          return Metas{in[1].meta()};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta>, const LossAttr& a) {
+          const int64_t n = in[1].numel();
+          return Cost{.add = n, .mul = n, .special = a.reduction == "mean" ? 1 : 0};
+        },
     .kernels = {simd_kernel<simd::Avx512>(grad_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(grad_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(grad_simd<simd::Portable>),
@@ -269,14 +276,15 @@ const Op<LossAttr> op{{
     .name = "cross_entropy",
     .doc = "Cross entropy of logits and class numbers",
     .equation = "loss = -log softmax(x)_t",
-    .shape = [](Ins in, const LossAttr& a) {
-      rules::arity("cross_entropy", in, 2, 2);
-      rules::floating("cross_entropy", in, 0);
-      rules::index_dtype("cross_entropy", in, 1);
-      const Shape t = target_shape("cross_entropy", in, 0, 1);
-      check_attr("cross_entropy", in[0].shape(), a);
-      return Metas{{a.reduction == "none" ? t : Shape{}, in[0].dtype()}, in[0].meta()};
-    },
+    .shape =
+        [](Ins in, const LossAttr& a) {
+          rules::arity("cross_entropy", in, 2, 2);
+          rules::floating("cross_entropy", in, 0);
+          rules::index_dtype("cross_entropy", in, 1);
+          const Shape t = target_shape("cross_entropy", in, 0, 1);
+          check_attr("cross_entropy", in[0].shape(), a);
+          return Metas{{a.reduction == "none" ? t : Shape{}, in[0].dtype()}, in[0].meta()};
+        },
     .cost = loss_cost,
     .kernels = {simd_kernel<simd::Avx512>(loss_simd<simd::Avx512>, nullptr, loss_executes),
                 simd_kernel<simd::Avx2>(loss_simd<simd::Avx2>, nullptr, loss_executes),
@@ -285,9 +293,10 @@ const Op<LossAttr> op{{
     .saves_in = {1},
     .saves_out = {1},
     .aux_outs = {1},
-    .backward = [](const Saved<LossAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.out(1), s.in(1)}, s.attr()), {}};
-    },
+    .backward =
+        [](const Saved<LossAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.out(1), s.in(1)}, s.attr()), {}};
+        },
     .samples = {{{{{3, 5}, -2, 2}, {{3}, 0, 5, SampleIn::integers}}},
                 {{{{1, 2}}, {{1}, 0, 1, SampleIn::integers}}, {"sum", 1}},
                 {{{{5, 4}}, {{5}, 0, 4, SampleIn::integers}}, {"mean", 2}},

@@ -19,8 +19,8 @@ struct Plan {
   int outer_rank = 0;
   int64_t outer_size[Shape::max_rank] = {};
   int64_t outer_stride[max_operands][Shape::max_rank] = {};
-  int64_t rows = 1, row = 1;               ///< number of rows, elements per row
-  int64_t row_stride[max_operands] = {};   ///< step of each operand along a row
+  int64_t rows = 1, row = 1;              ///< number of rows, elements per row
+  int64_t row_stride[max_operands] = {};  ///< step of each operand along a row
 };
 Plan make_plan(const Shape& out, Ins in);
 
@@ -33,8 +33,7 @@ struct Cursor {
     for (int d = plan.outer_rank - 1; d >= 0; --d) {
       for (int k = 0; k < operands; ++k) offset[k] += plan.outer_stride[k][d];
       if (++index[d] < plan.outer_size[d]) return;
-      for (int k = 0; k < operands; ++k)
-        offset[k] -= plan.outer_stride[k][d] * plan.outer_size[d];
+      for (int k = 0; k < operands; ++k) offset[k] -= plan.outer_stride[k][d] * plan.outer_size[d];
       index[d] = 0;
     }
   }
@@ -45,7 +44,8 @@ struct Piece {
   int64_t first, last, begin, end;
 };
 /// Calls fn(Piece) for pieces of about `grain` elements. The cut depends on the plan alone.
-template <class F> void for_each_piece(const Plan& plan, int64_t grain, F&& fn) {
+template <class F>
+void for_each_piece(const Plan& plan, int64_t grain, F&& fn) {
   if (plan.rows == 0 || plan.row == 0) return;
   if (plan.rows == 1 || plan.row >= grain) {
     const int64_t cuts = (plan.row + grain - 1) / grain;
@@ -55,26 +55,32 @@ template <class F> void for_each_piece(const Plan& plan, int64_t grain, F&& fn) 
     });
     return;
   }
-  parallel_for(plan.rows, grain / plan.row,
-               [&](int64_t first, int64_t last) { fn(Piece{first, last, 0, plan.row}); });
+  parallel_for(plan.rows, grain / plan.row, [&](int64_t first, int64_t last) {
+    fn(Piece{first, last, 0, plan.row});
+  });
 }
 
 /// Element types of the operands.
-template <class... T> struct Pack {};
+template <class... T>
+struct Pack {};
 struct Map1 {
-  template <class T> using In = Pack<T>;
+  template <class T>
+  using In = Pack<T>;
 };
 struct Map2 {
-  template <class T> using In = Pack<T, T>;
+  template <class T>
+  using In = Pack<T, T>;
 };
 struct Map3 {
-  template <class T> using In = Pack<T, T, T>;
+  template <class T>
+  using In = Pack<T, T, T>;
 };
 
 enum class Dtypes : uint8_t { floating, numeric, all };
 
 /// The functor of a call; built from the attributes where it has any.
-template <class Fn, class A> Fn make_fn(const A& attr) {
+template <class Fn, class A>
+Fn make_fn(const A& attr) {
   if constexpr (std::is_constructible_v<Fn, const A&>) return Fn(attr);
   else return Fn{};
 }
@@ -90,8 +96,7 @@ void map_piece(const Fn& fn, const Plan& plan, Piece piece, const Tensor& out, I
   Cursor at(plan, K, piece.first);
   for (int64_t r = piece.first; r < piece.last; ++r, at.next(plan, K))
     for (int64_t i = piece.begin; i < piece.end; ++i)
-      y[r * plan.row + i] =
-          fn(in[I].template data<In>()[at.offset[I] + i * plan.row_stride[I]]...);
+      y[r * plan.row + i] = fn(in[I].template data<In>()[at.offset[I] + i * plan.row_stride[I]]...);
 }
 
 template <class Fn, class T, class... In>
@@ -101,12 +106,12 @@ void map_ref_typed(const Fn& fn, Ins in, Outs out, Pack<In...>) {
   if constexpr (std::is_same_v<T, Counted>)  // its tally belongs to this thread
     map_piece<Fn, In...>(fn, plan, {0, plan.rows, 0, plan.row}, out[0], in, seq);
   else
-    for_each_piece(plan, 1 << 14, [&](Piece p) {
-      map_piece<Fn, In...>(fn, plan, p, out[0], in, seq);
-    });
+    for_each_piece(plan, 1 << 14,
+                   [&](Piece p) { map_piece<Fn, In...>(fn, plan, p, out[0], in, seq); });
 }
 
-template <class Fn, class A> void map_ref(Ins in, Outs out, const A& attr) {
+template <class Fn, class A>
+void map_ref(Ins in, Outs out, const A& attr) {
   const Fn fn = make_fn<Fn>(attr);
   const auto run = [&]<class T>() {
     map_ref_typed<Fn, T>(fn, in, out, typename Fn::template In<T>{});
@@ -123,20 +128,25 @@ template <class Fn, class A> void map_ref(Ins in, Outs out, const A& attr) {
 
 // ---- SIMD: f32 lanes; truth values are masks of i32 lanes ----
 
-template <int N> using i8 = typename simd::VecOf<int8_t, N>::type;
+template <int N>
+using i8 = typename simd::VecOf<int8_t, N>::type;
 
-template <int N> WATTLE_FORCE_INLINE simd::f32<N> load_lanes(const float* p) {
+template <int N>
+WATTLE_FORCE_INLINE simd::f32<N> load_lanes(const float* p) {
   return simd::load<N>(p);
 }
-template <int N> WATTLE_FORCE_INLINE simd::i32<N> load_lanes(const bool* p) {
+template <int N>
+WATTLE_FORCE_INLINE simd::i32<N> load_lanes(const bool* p) {
   i8<N> b;
   std::memcpy(&b, p, sizeof b);
   return __builtin_convertvector(b, simd::i32<N>) != 0;
 }
-template <int N> WATTLE_FORCE_INLINE void store_lanes(float* p, simd::f32<N> v) {
+template <int N>
+WATTLE_FORCE_INLINE void store_lanes(float* p, simd::f32<N> v) {
   simd::store<N>(p, v);
 }
-template <int N> WATTLE_FORCE_INLINE void store_lanes(bool* p, simd::i32<N> mask) {
+template <int N>
+WATTLE_FORCE_INLINE void store_lanes(bool* p, simd::i32<N> mask) {
   const i8<N> b = __builtin_convertvector(mask & 1, i8<N>);
   std::memcpy(p, &b, sizeof b);
 }
@@ -153,7 +163,8 @@ WATTLE_FORCE_INLINE void run_lanes(const Fn& fn, Out* y, int64_t n, const int64_
 }
 
 constexpr int64_t block = 256;  // elements that are gathered at once
-template <class T> struct alignas(64) Buffer {
+template <class T>
+struct alignas(64) Buffer {
   Buffer() {}  // not "= default": a tuple would then fill it with zeros, once per row
   T v[block];
 };
@@ -240,14 +251,16 @@ void map_simd_typed(const Fn& fn, Ins in, Outs out, Pack<In...>) {
   });
 }
 
-template <class Isa, class Fn, class A> void map_simd(Ins in, Outs out, const A& attr) {
+template <class Isa, class Fn, class A>
+void map_simd(Ins in, Outs out, const A& attr) {
   map_simd_typed<Isa>(make_fn<Fn>(attr), in, out, typename Fn::template In<float>{});
 }
 
 /// Elements per chunk of a parallel loop: one addition, or an exponential, per element.
 constexpr int64_t light = 1 << 15, heavy = 1 << 13;
 
-template <class Fn, class A = NoAttr> std::vector<Kernel<A>> kernels() {
+template <class Fn, class A = NoAttr>
+std::vector<Kernel<A>> kernels() {
   return {simd_kernel<simd::Avx512, A>(map_simd<simd::Avx512, Fn, A>),
           simd_kernel<simd::Avx2, A>(map_simd<simd::Avx2, Fn, A>),
           simd_kernel<simd::Portable, A>(map_simd<simd::Portable, Fn, A>),
@@ -262,32 +275,39 @@ void check_dtype(const char* op, Ins in, int i, Dtypes allowed);
 Shape broadcast_all(const char* op, Ins in);
 
 /// K operands of one dtype that broadcast; the result has their dtype.
-template <class Fn, int K, class A = NoAttr> Metas map_shape(Ins in, const A&) {
+template <class Fn, int K, class A = NoAttr>
+Metas map_shape(Ins in, const A&) {
   rules::arity(Fn::name, in, K, K);
   rules::same_dtype(Fn::name, in);
   check_dtype(Fn::name, in, 0, Fn::dtypes);
   return {Meta{broadcast_all(Fn::name, in), in[0].dtype()}};
 }
 /// The same for two operands, with truth values as the result.
-template <class Fn> Metas compare_shape(Ins in, const NoAttr& a) {
+template <class Fn>
+Metas compare_shape(Ins in, const NoAttr& a) {
   return {Meta{map_shape<Fn, 2>(in, a)[0].shape, DType::boolean}};
 }
 std::vector<Sample<NoAttr>> compare_samples();
 /// Fn::cost per element of the result.
-template <class Fn, class A = NoAttr> Cost map_cost(Ins, std::span<const Meta> out, const A&) {
+template <class Fn, class A = NoAttr>
+Cost map_cost(Ins, std::span<const Meta> out, const A&) {
   return Fn::cost * out[0].shape.numel();
 }
 
 /// Two's complement arithmetic on integers (wraps as PyTorch does), plain on everything else.
-template <class T> struct Wrap {
+template <class T>
+struct Wrap {
   using type = T;
 };
-template <> struct Wrap<int64_t> {
+template <>
+struct Wrap<int64_t> {
   using type = uint64_t;
 };
-template <> struct Wrap<int32_t> {
+template <>
+struct Wrap<int32_t> {
   using type = uint32_t;
 };
-template <class T> using wrap = typename Wrap<T>::type;
+template <class T>
+using wrap = typename Wrap<T>::type;
 
 }  // namespace wattle::elementwise

@@ -8,7 +8,10 @@ namespace {
 struct PutAttr {
   Shape shape;
   int64_t dim = 0;
-  template <class V> void visit(V&& v) { v("shape", shape), v("dim", dim); }
+  template <class V>
+  void visit(V&& v) {
+    v("shape", shape), v("dim", dim);
+  }
 };
 
 // gy, index: `shape` with size 1 at dim.
@@ -32,8 +35,8 @@ Metas put_shape(Ins in, const PutAttr& a) {
   Shape want = a.shape;
   if (!want.empty()) want[static_cast<int>(a.dim)] = 1;
   if (in[1].dtype() != DType::i64 || in[0].shape() != in[1].shape() || in[0].shape() != want)
-    throw shape_error(str("max_grad: gradient ", in[0], " and indices ", in[1], ", expected ",
-                          want, " and i64 of the same shape"));
+    throw shape_error(str("max_grad: gradient ", in[0], " and indices ", in[1], ", expected ", want,
+                          " and i64 of the same shape"));
   return {{a.shape, in[0].dtype()}};
 }
 
@@ -45,9 +48,10 @@ const Op<PutAttr> put_op{{
     .cost = [](Ins, std::span<const Meta>, const PutAttr&) { return Cost{}; },
     .kernels = {{"ref", put_ref}},
     .saves_in = {1},
-    .backward = [](const Saved<PutAttr>& s, Ins g) {
-      return Tensors{gather(g[0], s.attr().dim, s.in(1)), {}};
-    },
+    .backward =
+        [](const Saved<PutAttr>& s, Ins g) {
+          return Tensors{gather(g[0], s.attr().dim, s.in(1)), {}};
+        },
     .samples = {{{{{3, 1}}, {{3, 1}, 0, 5, SampleIn::integers}}, {{3, 5}, 1}},
                 {{{{1}}, {{1}, 0, 1, SampleIn::integers}}, {{1}, 0}},
                 {{{{2, 1, 37}}, {{2, 1, 37}, 0, 4, SampleIn::integers}}, {{2, 4, 37}, 1}}},

@@ -10,17 +10,20 @@ using reduce::DimAttr;
 
 inline bool with_indices(const DimAttr& a) { return a.dim.size() == 1; }
 
-template <bool Largest> constexpr const char* op_name = Largest ? "max" : "min";
+template <bool Largest>
+constexpr const char* op_name = Largest ? "max" : "min";
 
 /// Whether v replaces the best so far. One comparison, whatever the values are.
-template <bool Largest, class T> bool beats(const T& v, const T& best) {
+template <bool Largest, class T>
+bool beats(const T& v, const T& best) {
   bool better;
   if constexpr (Largest) better = v > best;
   else better = v < best;
   return (better || num::isnan(v)) && !num::isnan(best);
 }
 
-template <bool Largest> Metas shape(Ins in, const DimAttr& a) {
+template <bool Largest>
+Metas shape(Ins in, const DimAttr& a) {
   const char* name = op_name<Largest>;
   rules::arity(name, in, 1, 1);
   const uint32_t mask = rules::axis_mask(name, a.dim, in[0].rank());
@@ -33,12 +36,14 @@ template <bool Largest> Metas shape(Ins in, const DimAttr& a) {
   return out;
 }
 
-template <bool Largest> Cost cost(Ins in, std::span<const Meta> out, const DimAttr&) {
+template <bool Largest>
+Cost cost(Ins in, std::span<const Meta> out, const DimAttr&) {
   return {.cmp = in[0].numel() - out[0].shape.numel()};
 }
 
 /// Best element of n that lie `step` apart, and its number.
-template <bool Largest, class T> int64_t best_of(const T* x, int64_t n, int64_t step) {
+template <bool Largest, class T>
+int64_t best_of(const T* x, int64_t n, int64_t step) {
   T top = x[0];
   int64_t best = 0;
   for (int64_t i = 1; i < n; ++i) {
@@ -49,7 +54,8 @@ template <bool Largest, class T> int64_t best_of(const T* x, int64_t n, int64_t 
   return best;
 }
 
-template <bool Largest, class T> void run_single(Ins in, Outs out, const DimAttr& a) {
+template <bool Largest, class T>
+void run_single(Ins in, Outs out, const DimAttr& a) {
   const Shape& s = in[0].shape();
   const int dim = normalize_axis(op_name<Largest>, a.dim[0], s.rank());
   const int64_t d = s.empty() ? 1 : s[dim];
@@ -68,7 +74,8 @@ template <bool Largest, class T> void run_single(Ins in, Outs out, const DimAttr
   else parallel_for(out[0].numel(), d < (1 << 14) ? (1 << 14) / d : 1, columns);
 }
 
-template <bool Largest, class T> void run_several(Ins in, Outs out, const DimAttr& a) {
+template <bool Largest, class T>
+void run_several(Ins in, Outs out, const DimAttr& a) {
   const uint32_t mask = rules::axis_mask(op_name<Largest>, a.dim, in[0].rank());
   const reduce::Split split = reduce::split_dims(in[0].shape(), mask);
   const T* x = in[0].data<T>();
@@ -82,7 +89,8 @@ template <bool Largest, class T> void run_several(Ins in, Outs out, const DimAtt
   });
 }
 
-template <bool Largest> void ref(Ins in, Outs out, const DimAttr& a) {
+template <bool Largest>
+void ref(Ins in, Outs out, const DimAttr& a) {
   dispatch_all(op_name<Largest>, in[0].dtype(), [&]<class T>() {
     if (with_indices(a)) run_single<Largest, T>(in, out, a);
     else run_several<Largest, T>(in, out, a);
@@ -99,7 +107,8 @@ inline Refusal whole_rows(Ins in, const DimAttr& a) {
   return {};
 }
 
-template <bool Largest, int N> WATTLE_FORCE_INLINE float best_run(const float* p, int64_t n) {
+template <bool Largest, int N>
+WATTLE_FORCE_INLINE float best_run(const float* p, int64_t n) {
   simd::f32<N> m = simd::set1<N>(p[0]);
   simd::i32<N> odd{};
   int64_t i = 0;
@@ -123,7 +132,8 @@ template <bool Largest, int N> WATTLE_FORCE_INLINE float best_run(const float* p
   return best;
 }
 
-template <class Isa, bool Largest> void rows_simd(Ins in, Outs out, const DimAttr&) {
+template <class Isa, bool Largest>
+void rows_simd(Ins in, Outs out, const DimAttr&) {
   constexpr int64_t grain = 1 << 15;
   const float* x = in[0].data<float>();
   float* y = out[0].data<float>();

@@ -11,8 +11,12 @@ struct Fn : Map2 {
   static constexpr Cost cost{.cmp = 1};
   static constexpr Dtypes dtypes = Dtypes::all;
   static constexpr int64_t grain = light;
-  template <class T> bool operator()(const T& a, const T& b) const { return a >= b; }
-  template <int N> WATTLE_FORCE_INLINE simd::i32<N> lanes(simd::f32<N> a, simd::f32<N> b) const {
+  template <class T>
+  bool operator()(const T& a, const T& b) const {
+    return a >= b;
+  }
+  template <int N>
+  WATTLE_FORCE_INLINE simd::i32<N> lanes(simd::f32<N> a, simd::f32<N> b) const {
     return a >= b;
   }
 };

@@ -12,7 +12,10 @@ using namespace elementwise;
 
 struct GeluAttr {
   std::string approximate = "none";
-  template <class V> void visit(V&& v) { v("approximate", approximate); }
+  template <class V>
+  void visit(V&& v) {
+    v("approximate", approximate);
+  }
 };
 
 constexpr double inv_sqrt2 = 0.70710678118654752440, inv_sqrt_2pi = 0.39894228040143267794;
@@ -23,13 +26,14 @@ struct Fn : Map1 {
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = heavy;
   explicit Fn(const GeluAttr& a) : with_tanh(a.approximate == "tanh") {}
-  template <class T> T operator()(const T& x) const {
+  template <class T>
+  T operator()(const T& x) const {
     if (with_tanh) return T(0.5) * x * (T(1) + num::tanh(x * (T(k1) + T(k3) * (x * x))));
     return T(0.5) * x * (T(1) + num::erf(T(inv_sqrt2) * x));
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
-    if (with_tanh)
-      return 0.5f * x * (1.0f + simd::tanh<N>(x * (float(k1) + float(k3) * (x * x))));
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+    if (with_tanh) return 0.5f * x * (1.0f + simd::tanh<N>(x * (float(k1) + float(k3) * (x * x))));
     return 0.5f * x * (1.0f + simd::erf<N>(float(inv_sqrt2) * x));
   }
   bool with_tanh;
@@ -42,7 +46,8 @@ struct GradFn : Map2 {
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = heavy;
   explicit GradFn(const GeluAttr& a) : with_tanh(a.approximate == "tanh") {}
-  template <class T> T operator()(const T& gy, const T& x) const {
+  template <class T>
+  T operator()(const T& gy, const T& x) const {
     const T xx = x * x;
     if (with_tanh) {
       const T t = num::tanh(x * (T(k1) + T(k3) * xx)), du = T(k1) + T(3 * k3) * xx;
@@ -51,7 +56,8 @@ struct GradFn : Map2 {
     const T cdf = T(0.5) * (T(1) + num::erf(T(inv_sqrt2) * x));
     return gy * (cdf + x * (T(inv_sqrt_2pi) * num::exp(T(-0.5) * xx)));
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> gy, simd::f32<N> x) const {
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> gy, simd::f32<N> x) const {
     const simd::f32<N> xx = x * x;
     if (with_tanh) {
       const simd::f32<N> t = simd::tanh<N>(x * (float(k1) + float(k3) * xx));
@@ -64,9 +70,11 @@ struct GradFn : Map2 {
   bool with_tanh;
 };
 
-template <class F, int K> Metas gelu_shape(Ins in, const GeluAttr& a) {
+template <class F, int K>
+Metas gelu_shape(Ins in, const GeluAttr& a) {
   if (a.approximate != "none" && a.approximate != "tanh")
-    throw value_error(str(F::name, ": approximate is '", a.approximate, "', expected none or tanh"));
+    throw value_error(
+        str(F::name, ": approximate is '", a.approximate, "', expected none or tanh"));
   return map_shape<F, K, GeluAttr>(in, a);
 }
 
@@ -127,9 +135,10 @@ const Op<GeluAttr> op{{
     .kernels = kernels<Fn, GeluAttr>(),
     .layout = Layout::strided,
     .saves_in = {0},
-    .backward = [](const Saved<GeluAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.in(0)}, s.attr())};
-    },
+    .backward =
+        [](const Saved<GeluAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.in(0)}, s.attr())};
+        },
     .samples = {{{{{3, 5}, -3, 3}}},
                 {{{{1}}}, {.approximate = "tanh"}},
                 {{{{2, 37}, -3, 3}}, {.approximate = "tanh"}},

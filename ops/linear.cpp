@@ -49,7 +49,8 @@ void linear_ref(Ins in, Outs out, const NoAttr&) {
   });
 }
 
-template <class Isa> void linear_simd(Ins in, Outs out, const NoAttr&) {
+template <class Isa>
+void linear_simd(Ins in, Outs out, const NoAttr&) {
   const Sizes s = sizes_of(in);
   gemm::sgemm<Isa>(s.rows, s.n, s.k, {in[0].data<float>(), s.k, 1}, {in[1].data<float>(), 1, s.k},
                    out[0].data<float>(), s.n,
@@ -61,27 +62,31 @@ const Op<> op{{
     .doc = "Fully connected layer",
     .equation = "y = x W^T + b",
     .shape = linear_shape,
-    .cost = [](Ins in, std::span<const Meta>, const NoAttr&) {
-      const Sizes s = sizes_of(in);
-      return Cost{.mac = s.rows * s.n * s.k, .add = has_bias(in) ? s.rows * s.n : 0};
-    },
-    .bytes = [](Ins in, std::span<const Meta> out, const NoAttr&) {
-      return out[0].shape.numel() == 0 ? Bytes{} : default_bytes(in, out, {});
-    },
+    .cost =
+        [](Ins in, std::span<const Meta>, const NoAttr&) {
+          const Sizes s = sizes_of(in);
+          return Cost{.mac = s.rows * s.n * s.k, .add = has_bias(in) ? s.rows * s.n : 0};
+        },
+    .bytes =
+        [](Ins in, std::span<const Meta> out, const NoAttr&) {
+          return out[0].shape.numel() == 0 ? Bytes{} : default_bytes(in, out, {});
+        },
     .kernels = {simd_kernel<simd::Avx512>(linear_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(linear_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(linear_simd<simd::Portable>),
                 {"ref", linear_ref}},
     .saves_in = {0, 1},
-    .backward = [](const Saved<NoAttr>& s, Ins grad) {
-      const Tensor x = s.in(0), w = s.in(1);
-      const Tensor gy = reshape(grad[0], {s.shape(0).numel(0, s.shape(0).rank() - 1), w.size(0)});
-      Tensor gx, gw, gb;
-      if (s.needs(0)) gx = reshape(matmul(gy, w), x.shape());
-      if (s.needs(1)) gw = matmul(gy, reshape(x, {gy.size(0), x.size(-1)}), true, false);
-      if (s.needs(2)) gb = sum(gy, {0});
-      return Tensors{gx, gw, gb};
-    },
+    .backward =
+        [](const Saved<NoAttr>& s, Ins grad) {
+          const Tensor x = s.in(0), w = s.in(1);
+          const Tensor gy =
+              reshape(grad[0], {s.shape(0).numel(0, s.shape(0).rank() - 1), w.size(0)});
+          Tensor gx, gw, gb;
+          if (s.needs(0)) gx = reshape(matmul(gy, w), x.shape());
+          if (s.needs(1)) gw = matmul(gy, reshape(x, {gy.size(0), x.size(-1)}), true, false);
+          if (s.needs(2)) gb = sum(gy, {0});
+          return Tensors{gx, gw, gb};
+        },
     .samples = {{{{{5, 7}}, {{9, 7}}, {{9}}}},
                 {{{{1, 1}}, {{1, 1}}, {{1}}}},
                 {{{{2, 3, 37}}, {{19, 37}}, {{19}}}},

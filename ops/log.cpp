@@ -12,8 +12,12 @@ struct Fn : Map1 {
   static constexpr Cost cost{.special = 1};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = heavy;
-  template <class T> T operator()(const T& x) const { return num::log(x); }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+  template <class T>
+  T operator()(const T& x) const {
+    return num::log(x);
+  }
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
     return simd::log<N>(x);
   }
 };

@@ -29,7 +29,8 @@ void log_softmax_ref(Ins in, Outs out, const DimAttr& a) {
 }
 
 struct LogSoftmaxBody {
-  template <class W> WATTLE_FORCE_INLINE void operator()(const W& w) const {
+  template <class W>
+  WATTLE_FORCE_INLINE void operator()(const W& w) const {
     constexpr int N = W::lanes;
     const simd::f32<N> lowest = simd::set1<N>(-__builtin_inff());
     const simd::f32<N> m = along::max_pass<N>(w);
@@ -40,7 +41,8 @@ struct LogSoftmaxBody {
   }
 };
 
-template <class Isa> void log_softmax_simd(Ins in, Outs out, const DimAttr& a) {
+template <class Isa>
+void log_softmax_simd(Ins in, Outs out, const DimAttr& a) {
   along::run<Isa, 1>({dims("log_softmax", in[0], a), {in[0].data<float>()}, out[0].data<float>()},
                      LogSoftmaxBody{});
 }
@@ -63,7 +65,8 @@ void grad_ref(Ins in, Outs out, const DimAttr& a) {
 }
 
 struct GradBody {
-  template <class W> WATTLE_FORCE_INLINE void operator()(const W& w) const {
+  template <class W>
+  WATTLE_FORCE_INLINE void operator()(const W& w) const {
     constexpr int N = W::lanes;
     const simd::f32<N> zero{};
     simd::f32<N> total{};
@@ -74,7 +77,8 @@ struct GradBody {
   }
 };
 
-template <class Isa> void grad_simd(Ins in, Outs out, const DimAttr& a) {
+template <class Isa>
+void grad_simd(Ins in, Outs out, const DimAttr& a) {
   along::run<Isa, 2>({dims("log_softmax_grad", in[0], a),
                       {in[0].data<float>(), in[1].data<float>()},
                       out[0].data<float>()},
@@ -87,20 +91,22 @@ const Op<DimAttr> grad_op{{
     .name = "log_softmax_grad",
     .doc = "Gradient of log_softmax",
     .equation = "gx = gy - e^y sum gy",
-    .shape = [](Ins in, const DimAttr& a) {
-      rules::arity("log_softmax_grad", in, 2, 2);
-      rules::same_dtype("log_softmax_grad", in);
-      rules::floating("log_softmax_grad", in, 0);
-      if (in[0].shape() != in[1].shape())
-        throw shape_error(str("log_softmax_grad: shapes ", in[0].shape(), " and ", in[1].shape(),
-                              " differ"));
-      normalize_axis("log_softmax_grad", a.dim, in[0].rank());
-      return Metas{in[0].meta()};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const DimAttr&) {
-      const int64_t n = in[0].numel();
-      return Cost{.add = 2 * n, .mul = n, .special = n};
-    },
+    .shape =
+        [](Ins in, const DimAttr& a) {
+          rules::arity("log_softmax_grad", in, 2, 2);
+          rules::same_dtype("log_softmax_grad", in);
+          rules::floating("log_softmax_grad", in, 0);
+          if (in[0].shape() != in[1].shape())
+            throw shape_error(
+                str("log_softmax_grad: shapes ", in[0].shape(), " and ", in[1].shape(), " differ"));
+          normalize_axis("log_softmax_grad", a.dim, in[0].rank());
+          return Metas{in[0].meta()};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta>, const DimAttr&) {
+          const int64_t n = in[0].numel();
+          return Cost{.add = 2 * n, .mul = n, .special = n};
+        },
     .kernels = {simd_kernel<simd::Avx512>(grad_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(grad_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(grad_simd<simd::Portable>),
@@ -127,26 +133,29 @@ const Op<DimAttr> op{{
     .name = "log_softmax",
     .doc = "Logarithm of softmax along a dim",
     .equation = "y = x - max x - log sum e^(x - max x)",
-    .shape = [](Ins in, const DimAttr& a) {
-      rules::arity("log_softmax", in, 1, 1);
-      rules::floating("log_softmax", in, 0);
-      normalize_axis("log_softmax", a.dim, in[0].rank());
-      return Metas{in[0].meta()};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const DimAttr& a) {
-      const int64_t n = in[0].numel();
-      const Dims s = dims("log_softmax", in[0], a);
-      const int64_t columns = n == 0 ? 0 : s.outer * s.inner;
-      return Cost{.add = 4 * n, .cmp = n - columns, .special = n + columns};
-    },
+    .shape =
+        [](Ins in, const DimAttr& a) {
+          rules::arity("log_softmax", in, 1, 1);
+          rules::floating("log_softmax", in, 0);
+          normalize_axis("log_softmax", a.dim, in[0].rank());
+          return Metas{in[0].meta()};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta>, const DimAttr& a) {
+          const int64_t n = in[0].numel();
+          const Dims s = dims("log_softmax", in[0], a);
+          const int64_t columns = n == 0 ? 0 : s.outer * s.inner;
+          return Cost{.add = 4 * n, .cmp = n - columns, .special = n + columns};
+        },
     .kernels = {simd_kernel<simd::Avx512>(log_softmax_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(log_softmax_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(log_softmax_simd<simd::Portable>),
                 {"ref", log_softmax_ref}},
     .saves_out = {0},
-    .backward = [](const Saved<DimAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.out(0)}, s.attr())};
-    },
+    .backward =
+        [](const Saved<DimAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.out(0)}, s.attr())};
+        },
     .samples = {{{{{3, 5}}}},
                 {{{{2, 1, 3}}}, {.dim = 1}},
                 {{{{3, 37}, -30, 30}}, {.dim = 0}},

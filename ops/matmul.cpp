@@ -8,7 +8,8 @@ namespace {
 
 struct MatmulAttr {
   bool transpose_a = false, transpose_b = false;
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("transpose_a", transpose_a), v("transpose_b", transpose_b);
   }
 };
@@ -16,9 +17,9 @@ struct MatmulAttr {
 // Sizes and strides of one call. A vector a counts as [1, k], a vector b as [k, 1].
 struct Plan {
   int64_t m, n, k;
-  Shape batch, out;                  // batch dims after broadcasting; shape of the result
+  Shape batch, out;  // batch dims after broadcasting; shape of the result
   int64_t a_row, a_col, b_row, b_col;
-  Shape a_batch, b_batch;            // strides along `batch`, 0 where broadcast
+  Shape a_batch, b_batch;  // strides along `batch`, 0 where broadcast
 };
 
 struct Matrix {
@@ -27,7 +28,8 @@ struct Matrix {
 };
 
 Matrix as_matrix(const Tensor& t, bool transposed, bool left) {
-  if (t.rank() == 0) throw shape_error(str("matmul: operand ", t, ", expected at least 1 dimension"));
+  if (t.rank() == 0)
+    throw shape_error(str("matmul: operand ", t, ", expected at least 1 dimension"));
   if (t.rank() == 1) {
     const int64_t s = t.strides()[0];
     return left ? Matrix{1, t.size(0), 0, s, {}, {}} : Matrix{t.size(0), 1, s, 0, {}, {}};
@@ -46,20 +48,29 @@ Matrix as_matrix(const Tensor& t, bool transposed, bool left) {
 Shape broadcast_strides(const Matrix& m, const Shape& batch) {
   Shape s = Shape::filled(batch.rank(), 0);
   const int shift = batch.rank() - m.batch.rank();
-  for (int i = 0; i < m.batch.rank(); ++i)
-    s[shift + i] = m.batch[i] == 1 ? 0 : m.batch_strides[i];
+  for (int i = 0; i < m.batch.rank(); ++i) s[shift + i] = m.batch[i] == 1 ? 0 : m.batch_strides[i];
   return s;
 }
 
 Plan make_plan(Ins in, const MatmulAttr& a) {
   rules::arity("matmul", in, 2, 2);
   rules::same_dtype("matmul", in);
-  const Matrix x = as_matrix(in[0], a.transpose_a, true), y = as_matrix(in[1], a.transpose_b, false);
+  const Matrix x = as_matrix(in[0], a.transpose_a, true),
+               y = as_matrix(in[1], a.transpose_b, false);
   if (x.cols != y.rows)
     throw shape_error(str("matmul: inner sizes differ: ", in[0].shape(), " x ", in[1].shape(), " (",
                           x.cols, " and ", y.rows, ")"));
-  Plan p{x.rows, y.cols, x.cols, broadcast_shapes("matmul", x.batch, y.batch), {},
-         x.row_stride, x.col_stride, y.row_stride, y.col_stride, {}, {}};
+  Plan p{x.rows,
+         y.cols,
+         x.cols,
+         broadcast_shapes("matmul", x.batch, y.batch),
+         {},
+         x.row_stride,
+         x.col_stride,
+         y.row_stride,
+         y.col_stride,
+         {},
+         {}};
   p.a_batch = broadcast_strides(x, p.batch);
   p.b_batch = broadcast_strides(y, p.batch);
   p.out = p.batch;
@@ -92,7 +103,8 @@ void matmul_ref(Ins in, Outs out, const MatmulAttr& attr) {
   });
 }
 
-template <class Isa> void matmul_simd(Ins in, Outs out, const MatmulAttr& attr) {
+template <class Isa>
+void matmul_simd(Ins in, Outs out, const MatmulAttr& attr) {
   Plan p = make_plan(in, attr);
   const gemm::MatView a{in[0].data<float>(), p.a_row, p.a_col};
   const gemm::MatView b{in[1].data<float>(), p.b_row, p.b_col};
@@ -141,16 +153,21 @@ const Op<MatmulAttr> op{{
     .name = "matmul",
     .doc = "Matrix product; vectors and broadcast batches as torch.matmul",
     .equation = "y[..,i,j] = sum_k a[..,i,k] b[..,k,j]",
-    .shape = [](Ins in, const MatmulAttr& a) { return Metas{{make_plan(in, a).out, in[0].dtype()}}; },
-    .cost = [](Ins in, std::span<const Meta>, const MatmulAttr& a) {
-      const Plan p = make_plan(in, a);
-      return Cost{.mac = p.batch.numel() * p.m * p.n * p.k};
-    },
-    .bytes = [](Ins in, std::span<const Meta> out, const MatmulAttr&) {
-      // With an empty result nothing is read.
-      if (out[0].shape.numel() == 0) return Bytes{};
-      return default_bytes(in, out, {});
-    },
+    .shape =
+        [](Ins in, const MatmulAttr& a) {
+          return Metas{{make_plan(in, a).out, in[0].dtype()}};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta>, const MatmulAttr& a) {
+          const Plan p = make_plan(in, a);
+          return Cost{.mac = p.batch.numel() * p.m * p.n * p.k};
+        },
+    .bytes =
+        [](Ins in, std::span<const Meta> out, const MatmulAttr&) {
+          // With an empty result nothing is read.
+          if (out[0].shape.numel() == 0) return Bytes{};
+          return default_bytes(in, out, {});
+        },
     .kernels = {simd_kernel<simd::Avx512>(matmul_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(matmul_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(matmul_simd<simd::Portable>),

@@ -6,7 +6,8 @@ namespace {
 
 using extremum::DimAttr;
 
-template <class Isa> Kernel<DimAttr> row_kernel() {
+template <class Isa>
+Kernel<DimAttr> row_kernel() {
   return simd_kernel<Isa>(extremum::rows_simd<Isa, true>, extremum::whole_rows);
 }
 
@@ -16,7 +17,9 @@ const Op<DimAttr> op{{
     .equation = "y = max of x over dim",
     .shape = extremum::shape<true>,
     .cost = extremum::cost<true>,
-    .kernels = {row_kernel<simd::Avx512>(), row_kernel<simd::Avx2>(), row_kernel<simd::Portable>(),
+    .kernels = {row_kernel<simd::Avx512>(),
+                row_kernel<simd::Avx2>(),
+                row_kernel<simd::Portable>(),
                 {"ref", extremum::ref<true>}},
     .saves_in = {0},
     .saves_out = {0, 1},

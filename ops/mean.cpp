@@ -24,7 +24,8 @@ void mean_ref(Ins in, Outs out, const DimAttr& a) {
   });
 }
 
-template <class Isa> void mean_simd(Ins in, Outs out, const DimAttr& a) {
+template <class Isa>
+void mean_simd(Ins in, Outs out, const DimAttr& a) {
   const uint32_t mask = mask_of(in, a);
   float* y = out[0].data<float>();
   reduce::sum_f32<Isa>(in[0].data<float>(), in[0].shape(), mask, y);
@@ -36,24 +37,28 @@ const Op<DimAttr> op{{
     .name = "mean",
     .doc = "Arithmetic mean over dims",
     .equation = "y = sum of x over dim, divided by n",
-    .shape = [](Ins in, const DimAttr& a) {
-      rules::arity("mean", in, 1, 1);
-      rules::floating("mean", in, 0);
-      return Metas{{rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim), in[0].dtype()}};
-    },
-    .cost = [](Ins in, std::span<const Meta> out, const DimAttr&) {
-      return Cost{.add = in[0].numel(), .special = out[0].shape.numel()};
-    },
+    .shape =
+        [](Ins in, const DimAttr& a) {
+          rules::arity("mean", in, 1, 1);
+          rules::floating("mean", in, 0);
+          return Metas{
+              {rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim), in[0].dtype()}};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta> out, const DimAttr&) {
+          return Cost{.add = in[0].numel(), .special = out[0].shape.numel()};
+        },
     .kernels = {simd_kernel<simd::Avx512>(mean_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(mean_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(mean_simd<simd::Portable>),
                 {"ref", mean_ref}},
-    .backward = [](const Saved<DimAttr>& s, Ins gy) {
-      const Shape x = s.shape(0);
-      const uint32_t mask = rules::axis_mask("mean", s.attr().dim, x.rank());
-      const auto n = static_cast<double>(reduce::reduced_count(x, mask));
-      return Tensors{reduce::spread(scale(gy[0], 1 / n), x, mask)};
-    },
+    .backward =
+        [](const Saved<DimAttr>& s, Ins gy) {
+          const Shape x = s.shape(0);
+          const uint32_t mask = rules::axis_mask("mean", s.attr().dim, x.rank());
+          const auto n = static_cast<double>(reduce::reduced_count(x, mask));
+          return Tensors{reduce::spread(scale(gy[0], 1 / n), x, mask)};
+        },
     .samples = {{{{{3, 5}}}},
                 {{{{1}}}, {.dim = {0}, .keepdim = true}},
                 {{{{2, 37}}}, {.dim = {-1}}},

@@ -6,7 +6,8 @@ namespace {
 
 using extremum::DimAttr;
 
-template <class Isa> Kernel<DimAttr> row_kernel() {
+template <class Isa>
+Kernel<DimAttr> row_kernel() {
   return simd_kernel<Isa>(extremum::rows_simd<Isa, false>, extremum::whole_rows);
 }
 
@@ -16,7 +17,9 @@ const Op<DimAttr> op{{
     .equation = "y = min of x over dim",
     .shape = extremum::shape<false>,
     .cost = extremum::cost<false>,
-    .kernels = {row_kernel<simd::Avx512>(), row_kernel<simd::Avx2>(), row_kernel<simd::Portable>(),
+    .kernels = {row_kernel<simd::Avx512>(),
+                row_kernel<simd::Avx2>(),
+                row_kernel<simd::Portable>(),
                 {"ref", extremum::ref<false>}},
     .saves_in = {0},
     .saves_out = {0, 1},

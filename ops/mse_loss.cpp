@@ -10,16 +10,21 @@ using namespace elementwise;
 
 struct LossAttr {
   std::string reduction = "mean";
-  template <class V> void visit(V&& v) { v("reduction", reduction); }
+  template <class V>
+  void visit(V&& v) {
+    v("reduction", reduction);
+  }
 };
 
 struct Fn : Map2 {
   static constexpr int64_t grain = light;
-  template <class T> T operator()(const T& x, const T& t) const {
+  template <class T>
+  T operator()(const T& x, const T& t) const {
     const T d = x - t;
     return d * d;
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x, simd::f32<N> t) const {
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x, simd::f32<N> t) const {
     return (x - t) * (x - t);
   }
 };
@@ -39,7 +44,8 @@ void loss_ref(Ins in, Outs out, const LossAttr& a) {
   });
 }
 
-template <class Isa> double squares_of(const float* x, const float* t, int64_t n) {
+template <class Isa>
+double squares_of(const float* x, const float* t, int64_t n) {
   double total = 0;
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
     constexpr int64_t block = 4096;  // elements added up in f32
@@ -61,7 +67,8 @@ template <class Isa> double squares_of(const float* x, const float* t, int64_t n
   return total;
 }
 
-template <class Isa> void loss_simd(Ins in, Outs out, const LossAttr& a) {
+template <class Isa>
+void loss_simd(Ins in, Outs out, const LossAttr& a) {
   if (a.reduction == "none") return map_simd_typed<Isa>(Fn{}, in, out, Pack<float, float>{});
   const int64_t n = in[0].numel(), chunks = (n + light - 1) / light;
   const float *x = in[0].data<float>(), *t = in[1].data<float>();
@@ -79,7 +86,10 @@ template <class Isa> void loss_simd(Ins in, Outs out, const LossAttr& a) {
 
 struct GradAttr {
   double factor = 2;
-  template <class V> void visit(V&& v) { v("factor", factor); }
+  template <class V>
+  void visit(V&& v) {
+    v("factor", factor);
+  }
 };
 
 struct GradFn : Map3 {
@@ -88,7 +98,8 @@ struct GradFn : Map3 {
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = light;
   explicit GradFn(const GradAttr& a) : factor(a.factor) {}
-  template <class T> T operator()(const T& gy, const T& x, const T& t) const {
+  template <class T>
+  T operator()(const T& gy, const T& x, const T& t) const {
     return T(factor) * (x - t) * gy;
   }
   template <int N>
@@ -137,23 +148,26 @@ const Op<LossAttr> op{{
     .name = "mse_loss",
     .doc = "Squared error",
     .equation = "loss = (x - target)^2, averaged",
-    .shape = [](Ins in, const LossAttr& a) {
-      rules::arity("mse_loss", in, 2, 2);
-      rules::same_dtype("mse_loss", in);
-      rules::floating("mse_loss", in, 0);
-      if (in[0].shape() != in[1].shape())
-        throw shape_error(str("mse_loss: x ", in[0].shape(), " and target ", in[1].shape(),
-                              ", expected equal shapes"));
-      if (a.reduction != "mean" && a.reduction != "sum" && a.reduction != "none")
-        throw value_error(
-            str("mse_loss: reduction is '", a.reduction, "', expected none, mean or sum"));
-      return Metas{{a.reduction == "none" ? in[0].shape() : Shape{}, in[0].dtype()}};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const LossAttr& a) {
-      const int64_t n = in[0].numel();
-      return Cost{.add = a.reduction == "none" ? n : 2 * n, .mul = n,
-                  .special = a.reduction == "mean" ? 1 : 0};
-    },
+    .shape =
+        [](Ins in, const LossAttr& a) {
+          rules::arity("mse_loss", in, 2, 2);
+          rules::same_dtype("mse_loss", in);
+          rules::floating("mse_loss", in, 0);
+          if (in[0].shape() != in[1].shape())
+            throw shape_error(str("mse_loss: x ", in[0].shape(), " and target ", in[1].shape(),
+                                  ", expected equal shapes"));
+          if (a.reduction != "mean" && a.reduction != "sum" && a.reduction != "none")
+            throw value_error(
+                str("mse_loss: reduction is '", a.reduction, "', expected none, mean or sum"));
+          return Metas{{a.reduction == "none" ? in[0].shape() : Shape{}, in[0].dtype()}};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta>, const LossAttr& a) {
+          const int64_t n = in[0].numel();
+          return Cost{.add = a.reduction == "none" ? n : 2 * n,
+                      .mul = n,
+                      .special = a.reduction == "mean" ? 1 : 0};
+        },
     .kernels = {simd_kernel<simd::Avx512>(loss_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(loss_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(loss_simd<simd::Portable>),

@@ -11,12 +11,14 @@ struct Fn : Map1 {
   static constexpr Cost cost{.cmp = 1};
   static constexpr Dtypes dtypes = Dtypes::numeric;
   static constexpr int64_t grain = light;
-  template <class T> T operator()(const T& x) const {
+  template <class T>
+  T operator()(const T& x) const {
     if constexpr (std::is_integral_v<T>)
       return static_cast<T>(wrap<T>(0) - static_cast<wrap<T>>(x));
     else return -x;
   }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
     return -x;
   }
 };
@@ -30,8 +32,7 @@ const Op<> op{{
     .kernels = kernels<Fn>(),
     .layout = Layout::strided,
     .backward = [](const Saved<NoAttr>&, Ins gy) { return Tensors{neg(gy[0])}; },
-    .samples = {{{{{3, 5}}}}, {{{{1}}}}, {{{{2, 37}}}},
-                {{{{2, 3}, -9, 9, SampleIn::integers}}}},
+    .samples = {{{{{3, 5}}}}, {{{{1}}}}, {{{{2, 37}}}}, {{{{2, 3}, -9, 9, SampleIn::integers}}}},
 }};
 
 }  // namespace

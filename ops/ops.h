@@ -22,18 +22,19 @@ Tensor ge(const Tensor& a, const Tensor& b);   ///< a >= b
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);  ///< condition ? a : b
 
 // ---- Elementwise, one operand ----------------------------------------------------------------
-Tensor scale(const Tensor& x, double factor, double shift = 0);  ///< factor * x + shift
-Tensor neg(const Tensor& x);      ///< -x
-Tensor exp(const Tensor& x);      ///< e^x
-Tensor log(const Tensor& x);      ///< natural logarithm
-Tensor sqrt(const Tensor& x);     ///< square root
-Tensor tanh(const Tensor& x);     ///< hyperbolic tangent
-Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + e^-x)
-Tensor relu(const Tensor& x);     ///< max(x, 0)
+Tensor scale(const Tensor& x, double factor, double shift = 0);         ///< factor * x + shift
+Tensor neg(const Tensor& x);                                            ///< -x
+Tensor exp(const Tensor& x);                                            ///< e^x
+Tensor log(const Tensor& x);                                            ///< natural logarithm
+Tensor sqrt(const Tensor& x);                                           ///< square root
+Tensor tanh(const Tensor& x);                                           ///< hyperbolic tangent
+Tensor sigmoid(const Tensor& x);                                        ///< 1 / (1 + e^-x)
+Tensor relu(const Tensor& x);                                           ///< max(x, 0)
 Tensor gelu(const Tensor& x, const std::string& approximate = "none");  ///< x * Phi(x)
-Tensor silu(const Tensor& x);     ///< x * sigmoid(x)
-Tensor clamp(const Tensor& x, std::optional<double> min, std::optional<double> max);  ///< into [min, max]
-Tensor abs(const Tensor& x);      ///< |x|
+Tensor silu(const Tensor& x);                                           ///< x * sigmoid(x)
+Tensor clamp(const Tensor& x, std::optional<double> min,
+             std::optional<double> max);    ///< into [min, max]
+Tensor abs(const Tensor& x);                ///< |x|
 Tensor cast(const Tensor& x, DType dtype);  ///< conversion of the element type
 /// u8 to f32: scale * x + shift.
 Tensor to_float(const Tensor& x, double scale = 1.0 / 255, double shift = 0);
@@ -44,7 +45,8 @@ Tensor mean(const Tensor& x, const Shape& dim = {}, bool keepdim = false);  ///<
 /// Largest element: {values} over several or all dims, {values, indices} over a single one.
 Tensors max(const Tensor& x, const Shape& dim = {}, bool keepdim = false);
 Tensors min(const Tensor& x, const Shape& dim = {}, bool keepdim = false);  ///< smallest element
-Tensor argmax(const Tensor& x, std::optional<int64_t> dim = {}, bool keepdim = false);  ///< index of it
+Tensor argmax(const Tensor& x, std::optional<int64_t> dim = {},
+              bool keepdim = false);  ///< index of it
 /// Variance, divided by n - correction.
 Tensor var(const Tensor& x, const Shape& dim = {}, int64_t correction = 1, bool keepdim = false);
 
@@ -86,11 +88,11 @@ Tensor mse_loss(const Tensor& x, const Tensor& target, const std::string& reduct
 Tensor dropout(const Tensor& x, double p = 0.5, bool training = true);
 
 // ---- Shapes (views cost nothing) ---------------------------------------------------------------
-Tensor contiguous(const Tensor& x);                       ///< row-major copy; x itself when it is
-Tensor reshape(const Tensor& x, const Shape& shape);      ///< one size may be -1
+Tensor contiguous(const Tensor& x);                   ///< row-major copy; x itself when it is
+Tensor reshape(const Tensor& x, const Shape& shape);  ///< one size may be -1
 Tensor transpose(const Tensor& x, int64_t dim0, int64_t dim1);  ///< swaps two dims
-Tensor permute(const Tensor& x, const Shape& dims);       ///< reorders the dims
-Tensor expand(const Tensor& x, const Shape& shape);       ///< repeats size-1 dims without a copy
+Tensor permute(const Tensor& x, const Shape& dims);             ///< reorders the dims
+Tensor expand(const Tensor& x, const Shape& shape);  ///< repeats size-1 dims without a copy
 Tensor slice(const Tensor& x, int64_t dim, std::optional<int64_t> start = {},
              std::optional<int64_t> end = {}, int64_t step = 1);  ///< x[start:end:step] along dim
 
@@ -112,15 +114,19 @@ Tensors sort(const Tensor& x, int64_t dim = -1, bool descending = false,
              bool stable = true);  ///< {values, indices}
 
 // ---- Random numbers ----------------------------------------------------------------------------
-Tensor uniform(const Shape& shape, double low = 0, double high = 1);  ///< from the thread's generator
-Tensor normal(const Shape& shape, double mean = 0, double std = 1);   ///< from the thread's generator
+Tensor uniform(const Shape& shape, double low = 0,
+               double high = 1);  ///< from the thread's generator
+Tensor normal(const Shape& shape, double mean = 0,
+              double std = 1);  ///< from the thread's generator
 
-// ---- Optimiser steps, in place -------------------------------------------------------------------
+// ---- Optimiser steps, in place
+// -------------------------------------------------------------------
 struct SgdAttr {
   double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false;
   int64_t step = 1;  ///< counts from 1; the first step starts the momentum buffer
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("lr", lr), v("momentum", momentum), v("dampening", dampening);
     v("weight_decay", weight_decay), v("nesterov", nesterov), v("step", step);
   }
@@ -128,7 +134,8 @@ struct SgdAttr {
 struct AdamAttr {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   int64_t step = 1;  ///< counts from 1
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("lr", lr), v("beta1", beta1), v("beta2", beta2), v("eps", eps);
     v("weight_decay", weight_decay), v("step", step);
   }
@@ -140,7 +147,8 @@ void adam_step(const Tensor& param, const Tensor& grad, const Tensor& exp_avg,
 void adamw_step(const Tensor& param, const Tensor& grad, const Tensor& exp_avg,
                 const Tensor& exp_avg_sq, const AdamAttr& a);  ///< torch.optim.AdamW
 
-// ---- Used by backward rules ----------------------------------------------------------------------
+// ---- Used by backward rules
+// ----------------------------------------------------------------------
 /// Sums a gradient of a broadcast result back to the operand's shape.
 Tensor sum_to(const Tensor& g, const Shape& shape);
 

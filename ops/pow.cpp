@@ -12,8 +12,12 @@ struct Fn : Map2 {
   static constexpr Cost cost{.special = 1};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = heavy;
-  template <class T> T operator()(const T& a, const T& b) const { return num::pow(a, b); }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> a, simd::f32<N> b) const {
+  template <class T>
+  T operator()(const T& a, const T& b) const {
+    return num::pow(a, b);
+  }
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> a, simd::f32<N> b) const {
     return simd::pow<N>(a, b);
   }
 };

@@ -7,10 +7,10 @@
 namespace wattle::reduce {
 namespace {
 
-constexpr int64_t grain = 1 << 15;      // elements per chunk of a parallel loop
-constexpr int64_t block = 4096;         // elements of a row summed in f32
-constexpr int64_t row_block = 64;       // rows of a column sum summed in f32
-constexpr int64_t column_tile = 1024;   // columns per chunk
+constexpr int64_t grain = 1 << 15;     // elements per chunk of a parallel loop
+constexpr int64_t block = 4096;        // elements of a row summed in f32
+constexpr int64_t row_block = 64;      // rows of a column sum summed in f32
+constexpr int64_t column_tile = 1024;  // columns per chunk
 
 std::unique_ptr<float[]> scratch(int64_t n) {
   return std::unique_ptr<float[]>(new float[static_cast<size_t>(n)]);
@@ -18,7 +18,8 @@ std::unique_ptr<float[]> scratch(int64_t n) {
 
 // ---- rows: x [outer, n] -> y [outer] ----
 
-template <int N> WATTLE_FORCE_INLINE float sum_block(const float* p, int64_t n) {
+template <int N>
+WATTLE_FORCE_INLINE float sum_block(const float* p, int64_t n) {
   simd::f32<N> a{}, b{}, c{}, d{};
   int64_t i = 0;
   for (; i + 4 * N <= n; i += 4 * N) {
@@ -40,8 +41,7 @@ void sum_short_rows(const float* x, float* y, int64_t rows, int64_t n) {
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4, x += 4 * n) {
     float a = 0, b = 0, c = 0, d = 0;
-    for (int64_t i = 0; i < n; ++i)
-      a += x[i], b += x[n + i], c += x[2 * n + i], d += x[3 * n + i];
+    for (int64_t i = 0; i < n; ++i) a += x[i], b += x[n + i], c += x[2 * n + i], d += x[3 * n + i];
     y[r] = a, y[r + 1] = b, y[r + 2] = c, y[r + 3] = d;
   }
   for (; r < rows; ++r, x += n) {
@@ -51,7 +51,8 @@ void sum_short_rows(const float* x, float* y, int64_t rows, int64_t n) {
   }
 }
 
-template <class Isa> void sum_rows(const float* x, float* y, int64_t outer, int64_t n) {
+template <class Isa>
+void sum_rows(const float* x, float* y, int64_t outer, int64_t n) {
   if (n < 16)
     return parallel_for(outer, grain / n, [&](int64_t first, int64_t last) {
       sum_short_rows(x + first * n, y + first, last - first, n);
@@ -184,7 +185,8 @@ Tensor spread(const Tensor& gy, const Shape& shape, uint32_t mask) {
   return expand(gy.shape() == kept ? gy : reshape(gy, kept), shape);
 }
 
-template <class Isa> void sum_f32(const float* x, const Shape& shape, uint32_t mask, float* y) {
+template <class Isa>
+void sum_f32(const float* x, const Shape& shape, uint32_t mask, float* y) {
   const Runs runs = merge_runs(shape, mask);
   int64_t inner = shape.numel(), outer = 1;
   if (inner == 0) {

@@ -13,7 +13,10 @@ namespace wattle::reduce {
 struct DimAttr {
   Shape dim;
   bool keepdim = false;
-  template <class V> void visit(V&& v) { v("dim", dim), v("keepdim", keepdim); }
+  template <class V>
+  void visit(V&& v) {
+    v("dim", dim), v("keepdim", keepdim);
+  }
 };
 
 /// Alternating runs of kept and reduced dims, sizes of 1 dropped.
@@ -37,13 +40,15 @@ int64_t reduced_count(const Shape& shape, uint32_t mask);
 Tensor spread(const Tensor& gy, const Shape& shape, uint32_t mask);
 
 /// Calls fn(output index, offset of its first element) for every result in order.
-template <class F> void for_each_result(const Split& s, F&& fn) {
+template <class F>
+void for_each_result(const Split& s, F&& fn) {
   for_each_offset(s.kept, s.kept_strides, fn);
 }
 
 /// Sums of f32 with the lanes of Isa; y row-major over the kept dims. Summed in fixed blocks
 /// of 4096 elements (64 additions per lane) or 64 rows, then the sums of the blocks in turn.
-template <class Isa> void sum_f32(const float* x, const Shape& shape, uint32_t mask, float* y);
+template <class Isa>
+void sum_f32(const float* x, const Shape& shape, uint32_t mask, float* y);
 extern template void sum_f32<simd::Portable>(const float*, const Shape&, uint32_t, float*);
 extern template void sum_f32<simd::Avx2>(const float*, const Shape&, uint32_t, float*);
 extern template void sum_f32<simd::Avx512>(const float*, const Shape&, uint32_t, float*);

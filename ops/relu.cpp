@@ -8,18 +8,19 @@ constexpr int64_t grain = 1 << 15;
 
 // ---- relu ----
 
-template <class T> void relu_run(const T* x, T* y, int64_t n) {
+template <class T>
+void relu_run(const T* x, T* y, int64_t n) {
   // Written so that not-a-number passes through, as in PyTorch.
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] < T(0) ? T(0) : x[i];
 }
 
 void relu_ref(Ins in, Outs out, const NoAttr&) {
-  dispatch_floating("relu", in[0].dtype(), [&]<class T>() {
-    relu_run(in[0].data<T>(), out[0].data<T>(), in[0].numel());
-  });
+  dispatch_floating("relu", in[0].dtype(),
+                    [&]<class T>() { relu_run(in[0].data<T>(), out[0].data<T>(), in[0].numel()); });
 }
 
-template <class Isa> void relu_simd(Ins in, Outs out, const NoAttr&) {
+template <class Isa>
+void relu_simd(Ins in, Outs out, const NoAttr&) {
   const float* x = in[0].data<float>();
   float* y = out[0].data<float>();
   parallel_for(in[0].numel(), grain, [&](int64_t begin, int64_t end) {
@@ -54,7 +55,8 @@ void relu_grad_ref(Ins in, Outs out, const NoAttr&) {
   });
 }
 
-template <class Isa> void relu_grad_simd(Ins in, Outs out, const NoAttr&) {
+template <class Isa>
+void relu_grad_simd(Ins in, Outs out, const NoAttr&) {
   const float *gy = in[0].data<float>(), *y = in[1].data<float>();
   float* gx = out[0].data<float>();
   parallel_for(in[0].numel(), grain, [&](int64_t begin, int64_t end) {
@@ -72,21 +74,25 @@ const Op<> relu_grad_op{{
     .name = "relu_grad",
     .doc = "Gradient of relu",
     .equation = "gx = gy where y > 0, else 0",
-    .shape = [](Ins in, const NoAttr&) {
-      rules::arity("relu_grad", in, 2, 2);
-      rules::same_dtype("relu_grad", in);
-      if (in[0].shape() != in[1].shape())
-        throw shape_error(str("relu_grad: shapes ", in[0].shape(), " and ", in[1].shape(),
-                              " differ"));
-      return Metas{in[0].meta()};
-    },
+    .shape =
+        [](Ins in, const NoAttr&) {
+          rules::arity("relu_grad", in, 2, 2);
+          rules::same_dtype("relu_grad", in);
+          if (in[0].shape() != in[1].shape())
+            throw shape_error(
+                str("relu_grad: shapes ", in[0].shape(), " and ", in[1].shape(), " differ"));
+          return Metas{in[0].meta()};
+        },
     .cost = [](Ins in, std::span<const Meta>, const NoAttr&) { return Cost{.cmp = in[0].numel()}; },
     .kernels = {simd_kernel<simd::Avx512>(relu_grad_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(relu_grad_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(relu_grad_simd<simd::Portable>),
                 {"ref", relu_grad_ref}},
     .saves_in = {1},
-    .backward = [](const Saved<NoAttr>& s, Ins g) { return Tensors{relu_grad_op.one({g[0], s.in(1)}), {}}; },
+    .backward =
+        [](const Saved<NoAttr>& s, Ins g) {
+          return Tensors{relu_grad_op.one({g[0], s.in(1)}), {}};
+        },
     .samples = {{{{{3, 5}}, {{3, 5}, -1, 1, SampleIn::uniform, {0}}}},
                 {{{{1}}, {{1}, 0.5, 1}}},
                 {{{{2, 37}}, {{2, 37}, -1, 1, SampleIn::uniform, {0}}}}},
@@ -103,9 +109,10 @@ const Op<> relu_op{{
                 simd_kernel<simd::Portable>(relu_simd<simd::Portable>),
                 {"ref", relu_ref}},
     .saves_out = {0},
-    .backward = [](const Saved<NoAttr>& s, Ins gy) {
-      return Tensors{relu_grad_op.one({gy[0], s.out(0)})};
-    },
+    .backward =
+        [](const Saved<NoAttr>& s, Ins gy) {
+          return Tensors{relu_grad_op.one({gy[0], s.out(0)})};
+        },
     .samples = {{{{{3, 5}, -1, 1, SampleIn::uniform, {0}}}},
                 {{{{1}, 0.5, 1}}},
                 {{{{2, 37}, -1, 1, SampleIn::uniform, {0}}}}},

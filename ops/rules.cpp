@@ -5,8 +5,8 @@ namespace wattle::rules {
 void arity(const char* op, Ins in, int lo, int hi) {
   const int n = static_cast<int>(in.size());
   if (n < lo || n > hi)
-    throw shape_error(str(op, ": ", n, " operands found, expected ",
-                          lo == hi ? str(lo) : str(lo, " to ", hi)));
+    throw shape_error(
+        str(op, ": ", n, " operands found, expected ", lo == hi ? str(lo) : str(lo, " to ", hi)));
   for (int i = 0; i < lo; ++i)
     if (!in[static_cast<size_t>(i)]) throw shape_error(str(op, ": operand ", i, " is not given"));
 }

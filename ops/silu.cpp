@@ -12,8 +12,12 @@ struct Fn : Map1 {
   static constexpr Cost cost{.add = 1, .cmp = 1, .special = 2};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = heavy;
-  template <class T> T operator()(const T& x) const { return x / (T(1) + num::exp(-x)); }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+  template <class T>
+  T operator()(const T& x) const {
+    return x / (T(1) + num::exp(-x));
+  }
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
     return x / (1.0f + simd::exp<N>(-x));
   }
 };
@@ -25,10 +29,11 @@ struct GradFn : Map2 {
   static constexpr Cost cost{.add = 3, .mul = 3, .cmp = 1, .special = 2};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = heavy;
-  template <class T> T operator()(const T& gy, const T& x) const { 
+  template <class T>
+  T operator()(const T& gy, const T& x) const {
     const T s = T(1) / (T(1) + num::exp(-x));
     return gy * s * (T(1) + x * (T(1) - s));
-   }
+  }
   template <int N>
   WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> gy, simd::f32<N> x) const {
     const simd::f32<N> s = simd::sigmoid<N>(x);
@@ -73,9 +78,10 @@ const Op<> op{{
     .kernels = kernels<Fn>(),
     .layout = Layout::strided,
     .saves_in = {0},
-    .backward = [](const Saved<NoAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.in(0)})};
-    },
+    .backward =
+        [](const Saved<NoAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.in(0)})};
+        },
     .samples = {{{{{3, 5}, -3, 3}}}, {{{{1}, -3, 3}}}, {{{{2, 37}, -3, 3}}}},
 }};
 

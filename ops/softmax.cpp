@@ -31,14 +31,16 @@ void softmax_ref(Ins in, Outs out, const DimAttr& a) {
 }
 
 struct SoftmaxBody {
-  template <class W> WATTLE_FORCE_INLINE void operator()(const W& w) const {
+  template <class W>
+  WATTLE_FORCE_INLINE void operator()(const W& w) const {
     constexpr int N = W::lanes;
     const simd::f32<N> s = along::exp_pass<N>(w, along::max_pass<N>(w));
     for (int64_t v = 0; v < w.count; ++v) w.store(v, w.load_out(v) / s);
   }
 };
 
-template <class Isa> void softmax_simd(Ins in, Outs out, const DimAttr& a) {
+template <class Isa>
+void softmax_simd(Ins in, Outs out, const DimAttr& a) {
   along::run<Isa, 1>({dims("softmax", in[0], a), {in[0].data<float>()}, out[0].data<float>()},
                      SoftmaxBody{});
 }
@@ -54,14 +56,14 @@ void grad_ref(Ins in, Outs out, const DimAttr& a) {
       T* gx = out[0].data<T>() + base;
       T dot{};
       for (int64_t i = 0; i < s.d; ++i) dot += gy[i * s.inner] * y[i * s.inner];
-      for (int64_t i = 0; i < s.d; ++i)
-        gx[i * s.inner] = y[i * s.inner] * (gy[i * s.inner] - dot);
+      for (int64_t i = 0; i < s.d; ++i) gx[i * s.inner] = y[i * s.inner] * (gy[i * s.inner] - dot);
     }
   });
 }
 
 struct GradBody {
-  template <class W> WATTLE_FORCE_INLINE void operator()(const W& w) const {
+  template <class W>
+  WATTLE_FORCE_INLINE void operator()(const W& w) const {
     constexpr int N = W::lanes;
     const simd::f32<N> zero{};
     simd::f32<N> dot{};
@@ -72,7 +74,8 @@ struct GradBody {
   }
 };
 
-template <class Isa> void grad_simd(Ins in, Outs out, const DimAttr& a) {
+template <class Isa>
+void grad_simd(Ins in, Outs out, const DimAttr& a) {
   along::run<Isa, 2>({dims("softmax_grad", in[0], a),
                       {in[0].data<float>(), in[1].data<float>()},
                       out[0].data<float>()},
@@ -85,20 +88,22 @@ const Op<DimAttr> grad_op{{
     .name = "softmax_grad",
     .doc = "Gradient of softmax",
     .equation = "gx = y (gy - sum gy y)",
-    .shape = [](Ins in, const DimAttr& a) {
-      rules::arity("softmax_grad", in, 2, 2);
-      rules::same_dtype("softmax_grad", in);
-      rules::floating("softmax_grad", in, 0);
-      if (in[0].shape() != in[1].shape())
-        throw shape_error(str("softmax_grad: shapes ", in[0].shape(), " and ", in[1].shape(),
-                              " differ"));
-      normalize_axis("softmax_grad", a.dim, in[0].rank());
-      return Metas{in[0].meta()};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const DimAttr&) {
-      const int64_t n = in[0].numel();
-      return Cost{.add = 2 * n, .mul = 2 * n};
-    },
+    .shape =
+        [](Ins in, const DimAttr& a) {
+          rules::arity("softmax_grad", in, 2, 2);
+          rules::same_dtype("softmax_grad", in);
+          rules::floating("softmax_grad", in, 0);
+          if (in[0].shape() != in[1].shape())
+            throw shape_error(
+                str("softmax_grad: shapes ", in[0].shape(), " and ", in[1].shape(), " differ"));
+          normalize_axis("softmax_grad", a.dim, in[0].rank());
+          return Metas{in[0].meta()};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta>, const DimAttr&) {
+          const int64_t n = in[0].numel();
+          return Cost{.add = 2 * n, .mul = 2 * n};
+        },
     .kernels = {simd_kernel<simd::Avx512>(grad_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(grad_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(grad_simd<simd::Portable>),
@@ -119,8 +124,8 @@ Tensors grad_backward(const Saved<DimAttr>& s, Ins g) {
   const Shape dim = {s.attr().dim};
   if (s.needs(0)) d[0] = grad_op.one({g[0], y}, s.attr());
   if (s.needs(1))
-    d[1] = sub(mul(g[0], sub(gy, sum(mul(gy, y), dim, true))),
-               mul(gy, sum(mul(g[0], y), dim, true)));
+    d[1] =
+        sub(mul(g[0], sub(gy, sum(mul(gy, y), dim, true))), mul(gy, sum(mul(g[0], y), dim, true)));
   return d;
 }
 
@@ -128,25 +133,28 @@ const Op<DimAttr> op{{
     .name = "softmax",
     .doc = "Exponentials that sum to one along a dim",
     .equation = "y = e^(x - max x) / sum e^(x - max x)",
-    .shape = [](Ins in, const DimAttr& a) {
-      rules::arity("softmax", in, 1, 1);
-      rules::floating("softmax", in, 0);
-      normalize_axis("softmax", a.dim, in[0].rank());
-      return Metas{in[0].meta()};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const DimAttr& a) {
-      const int64_t n = in[0].numel();
-      const Dims s = dims("softmax", in[0], a);
-      return Cost{.add = 2 * n, .cmp = n == 0 ? 0 : n - s.outer * s.inner, .special = 2 * n};
-    },
+    .shape =
+        [](Ins in, const DimAttr& a) {
+          rules::arity("softmax", in, 1, 1);
+          rules::floating("softmax", in, 0);
+          normalize_axis("softmax", a.dim, in[0].rank());
+          return Metas{in[0].meta()};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta>, const DimAttr& a) {
+          const int64_t n = in[0].numel();
+          const Dims s = dims("softmax", in[0], a);
+          return Cost{.add = 2 * n, .cmp = n == 0 ? 0 : n - s.outer * s.inner, .special = 2 * n};
+        },
     .kernels = {simd_kernel<simd::Avx512>(softmax_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(softmax_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(softmax_simd<simd::Portable>),
                 {"ref", softmax_ref}},
     .saves_out = {0},
-    .backward = [](const Saved<DimAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.out(0)}, s.attr())};
-    },
+    .backward =
+        [](const Saved<DimAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.out(0)}, s.attr())};
+        },
     .samples = {{{{{3, 5}}}},
                 {{{{2, 1, 3}}}, {.dim = 1}},
                 {{{{3, 37}, -30, 30}}, {.dim = 0}},

@@ -19,12 +19,13 @@ inline Dims dims_of(const Shape& shape, int dim) {
   return {shape.numel(0, dim), shape[dim], shape.numel(dim + 1, shape.rank())};
 }
 
-template <int N, int K> struct Columns {
+template <int N, int K>
+struct Columns {
   static constexpr int lanes = N;
   const float* in[K];
   float* out;
-  int64_t count, step;     ///< vectors per pass and their distance
-  int64_t column, valid;   ///< number of the first column; lanes that are columns at all
+  int64_t count, step;    ///< vectors per pass and their distance
+  int64_t column, valid;  ///< number of the first column; lanes that are columns at all
   WATTLE_FORCE_INLINE simd::f32<N> load(int k, int64_t v, simd::f32<N>) const {
     return simd::load<N>(in[k] + v * step);
   }
@@ -45,7 +46,8 @@ template <int N, int K> struct Columns {
   }
 };
 
-template <int N, int K> struct RowOf {
+template <int N, int K>
+struct RowOf {
   static constexpr int lanes = N;
   const float* in[K];
   float* out;
@@ -84,7 +86,8 @@ template <int N, int K> struct RowOf {
 
 constexpr int64_t gather_limit = 256, row_limit = 48;
 
-template <int K> struct Job {
+template <int K>
+struct Job {
   Dims dims;
   const float* in[K];
   float* out;  ///< may be null for bodies that store nothing
@@ -153,7 +156,8 @@ WATTLE_FORCE_INLINE void run_range(const Job<K>& job, int64_t begin, int64_t end
 }
 
 /// Runs `body(walker)` over all columns, in chunks of about 8192 elements.
-template <class Isa, int K, class Body> void run(const Job<K>& job, const Body& body) {
+template <class Isa, int K, class Body>
+void run(const Job<K>& job, const Body& body) {
   const int64_t columns = job.dims.outer * job.dims.inner;
   if (columns == 0 || job.dims.d == 0) return;
   const int64_t grain = (8192 / job.dims.d + 16) / 16 * 16;
@@ -163,7 +167,8 @@ template <class Isa, int K, class Body> void run(const Job<K>& job, const Body& 
 }
 
 /// Largest element of every lane's column. Not-a-number is passed over: it enters by the sum.
-template <int N, class W> WATTLE_FORCE_INLINE simd::f32<N> max_pass(const W& w) {
+template <int N, class W>
+WATTLE_FORCE_INLINE simd::f32<N> max_pass(const W& w) {
   const simd::f32<N> lowest = simd::set1<N>(-__builtin_inff());
   simd::f32<N> m = lowest;
   for (int64_t v = 0; v < w.count; ++v) {
@@ -174,7 +179,8 @@ template <int N, class W> WATTLE_FORCE_INLINE simd::f32<N> max_pass(const W& w) 
 }
 
 /// out = e^(x - m); returns the sum over each column.
-template <int N, class W> WATTLE_FORCE_INLINE simd::f32<N> exp_pass(const W& w, simd::f32<N> m) {
+template <int N, class W>
+WATTLE_FORCE_INLINE simd::f32<N> exp_pass(const W& w, simd::f32<N> m) {
   const simd::f32<N> lowest = simd::set1<N>(-__builtin_inff());
   simd::f32<N> s{};
   for (int64_t v = 0; v < w.count; ++v) {
@@ -188,7 +194,10 @@ template <int N, class W> WATTLE_FORCE_INLINE simd::f32<N> exp_pass(const W& w, 
 /// Attribute of softmax and log_softmax.
 struct DimAttr {
   int64_t dim = -1;
-  template <class V> void visit(V&& v) { v("dim", dim); }
+  template <class V>
+  void visit(V&& v) {
+    v("dim", dim);
+  }
 };
 
 }  // namespace wattle::along

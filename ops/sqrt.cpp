@@ -12,8 +12,12 @@ struct Fn : Map1 {
   static constexpr Cost cost{.special = 1};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = light;
-  template <class T> T operator()(const T& x) const { return num::sqrt(x); }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+  template <class T>
+  T operator()(const T& x) const {
+    return num::sqrt(x);
+  }
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
     return simd::sqrt<N>(x);
   }
 };
@@ -27,9 +31,8 @@ const Op<> op{{
     .kernels = kernels<Fn>(),
     .layout = Layout::strided,
     .saves_out = {0},
-    .backward = [](const Saved<NoAttr>& s, Ins gy) {
-      return Tensors{div(gy[0], scale(s.out(0), 2))};
-    },
+    .backward = [](const Saved<NoAttr>& s,
+                   Ins gy) { return Tensors{div(gy[0], scale(s.out(0), 2))}; },
     .samples = {{{{{3, 5}, 0.2, 9}}}, {{{{1}, 0.2, 9}}}, {{{{2, 37}, 0.2, 9}}}},
 }};
 

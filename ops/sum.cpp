@@ -9,7 +9,8 @@ using reduce::DimAttr;
 uint32_t mask_of(Ins in, const DimAttr& a) { return rules::axis_mask("sum", a.dim, in[0].rank()); }
 
 // Integers and truth values add up in 64 bits, as in PyTorch.
-template <class T> using Acc = std::conditional_t<std::is_integral_v<T>, int64_t, T>;
+template <class T>
+using Acc = std::conditional_t<std::is_integral_v<T>, int64_t, T>;
 
 void sum_ref(Ins in, Outs out, const DimAttr& a) {
   const reduce::Split split = reduce::split_dims(in[0].shape(), mask_of(in, a));
@@ -25,7 +26,8 @@ void sum_ref(Ins in, Outs out, const DimAttr& a) {
   });
 }
 
-template <class Isa> void sum_simd(Ins in, Outs out, const DimAttr& a) {
+template <class Isa>
+void sum_simd(Ins in, Outs out, const DimAttr& a) {
   reduce::sum_f32<Isa>(in[0].data<float>(), in[0].shape(), mask_of(in, a), out[0].data<float>());
 }
 
@@ -33,22 +35,23 @@ const Op<DimAttr> op{{
     .name = "sum",
     .doc = "Sum over dims",
     .equation = "y = sum of x over dim",
-    .shape = [](Ins in, const DimAttr& a) {
-      rules::arity("sum", in, 1, 1);
-      const DType t = is_floating(in[0].dtype()) ? in[0].dtype() : DType::i64;
-      return Metas{{rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim), t}};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const DimAttr&) {
-      return Cost{.add = in[0].numel()};
-    },
+    .shape =
+        [](Ins in, const DimAttr& a) {
+          rules::arity("sum", in, 1, 1);
+          const DType t = is_floating(in[0].dtype()) ? in[0].dtype() : DType::i64;
+          return Metas{{rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim), t}};
+        },
+    .cost = [](Ins in, std::span<const Meta>,
+               const DimAttr&) { return Cost{.add = in[0].numel()}; },
     .kernels = {simd_kernel<simd::Avx512>(sum_simd<simd::Avx512>),
                 simd_kernel<simd::Avx2>(sum_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(sum_simd<simd::Portable>),
                 {"ref", sum_ref}},
-    .backward = [](const Saved<DimAttr>& s, Ins gy) {
-      const Shape x = s.shape(0);
-      return Tensors{reduce::spread(gy[0], x, rules::axis_mask("sum", s.attr().dim, x.rank()))};
-    },
+    .backward =
+        [](const Saved<DimAttr>& s, Ins gy) {
+          const Shape x = s.shape(0);
+          return Tensors{reduce::spread(gy[0], x, rules::axis_mask("sum", s.attr().dim, x.rank()))};
+        },
     .samples = {{{{{3, 5}}}},
                 {{{{1}}}, {.dim = {0}, .keepdim = true}},
                 {{{{2, 37}}}, {.dim = {-1}}},

@@ -12,8 +12,12 @@ struct Fn : Map1 {
   static constexpr Cost cost{.special = 1};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = heavy;
-  template <class T> T operator()(const T& x) const { return num::tanh(x); }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
+  template <class T>
+  T operator()(const T& x) const {
+    return num::tanh(x);
+  }
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x) const {
     return simd::tanh<N>(x);
   }
 };
@@ -25,7 +29,10 @@ struct GradFn : Map2 {
   static constexpr Cost cost{.add = 1, .mul = 2};
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr int64_t grain = light;
-  template <class T> T operator()(const T& gy, const T& y) const { return gy * (T(1) - y * y); }
+  template <class T>
+  T operator()(const T& gy, const T& y) const {
+    return gy * (T(1) - y * y);
+  }
   template <int N>
   WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> gy, simd::f32<N> y) const {
     return gy * (1.0f - y * y);
@@ -44,9 +51,7 @@ const Op<> grad_op{{
     .layout = Layout::strided,
     .saves_in = {0, 1},
     .backward = grad_backward,
-    .samples = {{{{{3, 5}}, {{3, 5}}}},
-                {{{{1}}, {{1}}}},
-                {{{{2, 37}}, {{2, 37}}}}},
+    .samples = {{{{{3, 5}}, {{3, 5}}}}, {{{{1}}, {{1}}}}, {{{{2, 37}}, {{2, 37}}}}},
 }};
 
 Tensors grad_backward(const Saved<NoAttr>& s, Ins g) {
@@ -65,9 +70,10 @@ const Op<> op{{
     .kernels = kernels<Fn>(),
     .layout = Layout::strided,
     .saves_out = {0},
-    .backward = [](const Saved<NoAttr>& s, Ins gy) {
-      return Tensors{grad_op.one({gy[0], s.out(0)})};
-    },
+    .backward =
+        [](const Saved<NoAttr>& s, Ins gy) {
+          return Tensors{grad_op.one({gy[0], s.out(0)})};
+        },
     .samples = {{{{{3, 5}, -3, 3}}}, {{{{1}, -3, 3}}}, {{{{2, 37}, -3, 3}}}},
 }};
 

@@ -7,7 +7,10 @@ namespace {
 
 struct ToFloatAttr {
   double scale = 1.0 / 255, shift = 0;
-  template <class V> void visit(V&& v) { v("scale", scale), v("shift", shift); }
+  template <class V>
+  void visit(V&& v) {
+    v("scale", scale), v("shift", shift);
+  }
 };
 
 constexpr int64_t grain = 1 << 16;
@@ -23,7 +26,8 @@ void to_float_ref(Ins in, Outs out, const ToFloatAttr& a) {
   });
 }
 
-template <class Isa> void to_float_simd(Ins in, Outs out, const ToFloatAttr& a) {
+template <class Isa>
+void to_float_simd(Ins in, Outs out, const ToFloatAttr& a) {
   const float scale = static_cast<float>(a.scale), shift = static_cast<float>(a.shift);
   const uint8_t* x = in[0].data<uint8_t>();
   float* y = out[0].data<float>();
@@ -38,7 +42,8 @@ template <class Isa> void to_float_simd(Ins in, Outs out, const ToFloatAttr& a) 
   });
 }
 
-template <class Isa> Kernel<ToFloatAttr> kernel() {
+template <class Isa>
+Kernel<ToFloatAttr> kernel() {
   return {simd::level_name(Isa::level), to_float_simd<Isa>, nullptr, nullptr, Isa::level};
 }
 
@@ -46,16 +51,18 @@ const Op<ToFloatAttr> op{{
     .name = "to_float",
     .doc = "Bytes to f32, scaled and shifted",
     .equation = "y = scale * x + shift",
-    .shape = [](Ins in, const ToFloatAttr&) {
-      rules::arity("to_float", in, 1, 1);
-      if (in[0].dtype() != DType::u8)
-        throw dtype_error(str("to_float: found ", in[0], ", expected u8"));
-      return Metas{{in[0].shape(), DType::f32}};
-    },
-    .cost = [](Ins in, std::span<const Meta>, const ToFloatAttr&) {
-      return Cost{.add = in[0].numel(), .mul = in[0].numel()};
-    },
-    .kernels = {kernel<simd::Avx512>(), kernel<simd::Avx2>(), kernel<simd::Portable>(),
+    .shape =
+        [](Ins in, const ToFloatAttr&) {
+          rules::arity("to_float", in, 1, 1);
+          if (in[0].dtype() != DType::u8)
+            throw dtype_error(str("to_float: found ", in[0], ", expected u8"));
+          return Metas{{in[0].shape(), DType::f32}};
+        },
+    .cost = [](Ins in, std::span<const Meta>,
+               const ToFloatAttr&) { return Cost{.add = in[0].numel(), .mul = in[0].numel()}; },
+    .kernels = {kernel<simd::Avx512>(),
+                kernel<simd::Avx2>(),
+                kernel<simd::Portable>(),
                 {"ref", to_float_ref}},
     .samples = {{{{{3, 37}, 0, 256, SampleIn::integers, {}, DType::u8}}},
                 {{{{1}, 0, 256, SampleIn::integers, {}, DType::u8}}, {1.0, -128.0}},

@@ -10,7 +10,8 @@ struct VarAttr {
   Shape dim;
   int64_t correction = 1;
   bool keepdim = false;
-  template <class V> void visit(V&& v) {
+  template <class V>
+  void visit(V&& v) {
     v("dim", dim), v("correction", correction), v("keepdim", keepdim);
   }
 };
@@ -47,13 +48,18 @@ void var_ref(Ins in, Outs out, const VarAttr& a) {
 
 struct SquaredDistance : elementwise::Map2 {
   static constexpr int64_t grain = elementwise::light;
-  template <class T> T operator()(const T& x, const T& m) const { return (x - m) * (x - m); }
-  template <int N> WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x, simd::f32<N> m) const {
+  template <class T>
+  T operator()(const T& x, const T& m) const {
+    return (x - m) * (x - m);
+  }
+  template <int N>
+  WATTLE_FORCE_INLINE simd::f32<N> lanes(simd::f32<N> x, simd::f32<N> m) const {
     return (x - m) * (x - m);
   }
 };
 
-template <class Isa> void var_simd(Ins in, Outs out, const VarAttr& a) {
+template <class Isa>
+void var_simd(Ins in, Outs out, const VarAttr& a) {
   const Shape& shape = in[0].shape();
   const uint32_t mask = mask_of(shape, a);
   const Tensor mean = Tensor::empty(rules::reduced_shape(shape, mask, true));
@@ -82,28 +88,31 @@ const Op<VarAttr> op{{
     .name = "var",
     .doc = "Variance over dims",
     .equation = "y = sum (x - mean x)^2 / (n - correction)",
-    .shape = [](Ins in, const VarAttr& a) {
-      rules::arity("var", in, 1, 1);
-      rules::floating("var", in, 0);
-      const Shape& x = in[0].shape();
-      return Metas{{rules::reduced_shape(x, mask_of(x, a), a.keepdim), in[0].dtype()}};
-    },
-    .cost = [](Ins in, std::span<const Meta> out, const VarAttr&) {
-      const int64_t n = in[0].numel();
-      return Cost{.add = 3 * n, .mul = n, .special = 2 * out[0].shape.numel()};
-    },
+    .shape =
+        [](Ins in, const VarAttr& a) {
+          rules::arity("var", in, 1, 1);
+          rules::floating("var", in, 0);
+          const Shape& x = in[0].shape();
+          return Metas{{rules::reduced_shape(x, mask_of(x, a), a.keepdim), in[0].dtype()}};
+        },
+    .cost =
+        [](Ins in, std::span<const Meta> out, const VarAttr&) {
+          const int64_t n = in[0].numel();
+          return Cost{.add = 3 * n, .mul = n, .special = 2 * out[0].shape.numel()};
+        },
     .kernels = {simd_kernel<simd::Avx512>(var_simd<simd::Avx512>, nullptr, var_executes),
                 simd_kernel<simd::Avx2>(var_simd<simd::Avx2>, nullptr, var_executes),
                 simd_kernel<simd::Portable>(var_simd<simd::Portable>, nullptr, var_executes),
                 {"ref", var_ref}},
     .saves_in = {0},
-    .backward = [](const Saved<VarAttr>& s, Ins gy) {
-      const Tensor x = s.in(0);
-      const VarAttr& a = s.attr();
-      const uint32_t mask = mask_of(x.shape(), a);
-      const Tensor g = reduce::spread(scale(gy[0], 2 / divisor(x.shape(), a)), x.shape(), mask);
-      return Tensors{mul(sub(x, mean(x, a.dim, true)), g)};
-    },
+    .backward =
+        [](const Saved<VarAttr>& s, Ins gy) {
+          const Tensor x = s.in(0);
+          const VarAttr& a = s.attr();
+          const uint32_t mask = mask_of(x.shape(), a);
+          const Tensor g = reduce::spread(scale(gy[0], 2 / divisor(x.shape(), a)), x.shape(), mask);
+          return Tensors{mul(sub(x, mean(x, a.dim, true)), g)};
+        },
     .samples = {{{{{3, 5}}}},
                 {{{{1}}}, {.dim = {0}, .correction = 0, .keepdim = true}},
                 {{{{2, 37}, 5, 6}}, {.dim = {-1}}},

@@ -10,8 +10,10 @@ struct Fn {
   static constexpr const char* name = "where";
   static constexpr Dtypes dtypes = Dtypes::all;
   static constexpr int64_t grain = light;
-  template <class T> using In = Pack<bool, T, T>;
-  template <class T> T operator()(bool c, const T& a, const T& b) const {
+  template <class T>
+  using In = Pack<bool, T, T>;
+  template <class T>
+  T operator()(bool c, const T& a, const T& b) const {
     const T yes = a, no = b;  // both are read, as every kernel does
     return c ? yes : no;
   }

@@ -1,5 +1,5 @@
-// Every check of tests/op_checks.h on every sample of every registered op, one test per op and check:
-// Op/relu.cost_equals_counted and so on.
+// Every check of tests/op_checks.h on every sample of every registered op, one test per op and
+// check: Op/relu.cost_equals_counted and so on.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -19,10 +19,9 @@ class OpTest : public testing::Test {
       std::string wrong;
       try {
         wrong = check_(*op_, s);
-      } catch (const std::exception& e) {
-        wrong = str("throws: ", e.what());
-      }
-      EXPECT_EQ(wrong, "") << op_->name << ", sample " << s << " (" << op_->file << ":" << op_->line << ")";
+      } catch (const std::exception& e) { wrong = str("throws: ", e.what()); }
+      EXPECT_EQ(wrong, "") << op_->name << ", sample " << s << " (" << op_->file << ":" << op_->line
+                           << ")";
     }
   }
 
@@ -47,11 +46,13 @@ std::string kernels_reached(const OpBase& op, int sample) {
     std::string why;
     bool reached = false;
     for (int s = 0; s < op.sample_count() && !reached; ++s) {
-      const Refusal no = op.kernel_refusal(k, checks::sample_inputs(op, s, DType::f32), op.sample_attr(s));
+      const Refusal no =
+          op.kernel_refusal(k, checks::sample_inputs(op, s, DType::f32), op.sample_attr(s));
       reached = !no;
       why = no.why;
     }
-    const bool other_machine = why.starts_with("this machine has no") || why.find("switched off") != why.npos;
+    const bool other_machine =
+        why.starts_with("this machine has no") || why.find("switched off") != why.npos;
     if (!reached && !other_machine) missed += str(op.kernel_name(k), ": ", why, "; ");
   }
   return missed;
@@ -77,7 +78,8 @@ void register_op_tests() {
   for (const OpBase* op : all_ops())
     for (const NamedCheck& c : all_checks)
       testing::RegisterTest(str("Op/", op->name).c_str(), c.name, nullptr, nullptr, op->file,
-                            op->line, [op, c]() -> testing::Test* { return new OpTest(op, c.check); });
+                            op->line,
+                            [op, c]() -> testing::Test* { return new OpTest(op, c.check); });
 }
 
 }  // namespace
@@ -88,4 +90,3 @@ int main(int argc, char** argv) {
   wattle::register_op_tests();
   return RUN_ALL_TESTS();
 }
-

@@ -77,7 +77,8 @@ TEST(Tape, GradientOfAnIntermediateResult) {
 }
 
 // The gradient of <grad f, v> by an outer tape against central differences of the inner gradient.
-template <class F> void check_second_derivative(F f, const Tensors& at) {
+template <class F>
+void check_second_derivative(F f, const Tensors& at) {
   auto first = [&](const Tensors& x, const Tensors& directions) {
     Tape inner;
     for (const Tensor& t : x) inner.watch(t);
@@ -115,30 +116,35 @@ template <class F> void check_second_derivative(F f, const Tensors& at) {
 }
 
 TEST(SecondDerivative, Matmul) {
-  check_second_derivative([](const Tensors& x) {
-    const Tensor y = matmul(x[0], x[1]);
-    return sum(mul(mul(y, y), y));
-  }, {random64({3, 4}, 1), random64({4, 2}, 2)});
+  check_second_derivative(
+      [](const Tensors& x) {
+        const Tensor y = matmul(x[0], x[1]);
+        return sum(mul(mul(y, y), y));
+      },
+      {random64({3, 4}, 1), random64({4, 2}, 2)});
 }
 
 TEST(SecondDerivative, Conv2d) {
-  check_second_derivative([](const Tensors& x) {
-    const Tensor y = conv2d(x[0], x[1], x[2], 2, 1);
-    return sum(mul(mul(y, y), y));
-  }, {random64({2, 2, 5, 4}, 1), random64({3, 2, 3, 3}, 2), random64({3}, 3)});
+  check_second_derivative(
+      [](const Tensors& x) {
+        const Tensor y = conv2d(x[0], x[1], x[2], 2, 1);
+        return sum(mul(mul(y, y), y));
+      },
+      {random64({2, 2, 5, 4}, 1), random64({3, 2, 3, 3}, 2), random64({3}, 3)});
 }
 
 TEST(SecondDerivative, Softmax) {
-  check_second_derivative([](const Tensors& x) {
-    const Tensor y = softmax(x[0], 1);
-    return sum(mul(mul(y, y), x[1]));
-  }, {random64({3, 5}, 1), random64({3, 5}, 2)});
+  check_second_derivative(
+      [](const Tensors& x) {
+        const Tensor y = softmax(x[0], 1);
+        return sum(mul(mul(y, y), x[1]));
+      },
+      {random64({3, 5}, 1), random64({3, 5}, 2)});
 }
 
 TEST(SecondDerivative, TanhAndLinear) {
-  check_second_derivative([](const Tensors& x) {
-    return sum(tanh(linear(x[0], x[1], x[2])));
-  }, {random64({3, 4}, 1), random64({2, 4}, 2), random64({2}, 3)});
+  check_second_derivative([](const Tensors& x) { return sum(tanh(linear(x[0], x[1], x[2]))); },
+                          {random64({3, 4}, 1), random64({2, 4}, 2), random64({2}, 3)});
 }
 
 TEST(Tape, ThreeHundredThousandNodesOnASmallStack) {

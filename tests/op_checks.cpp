@@ -46,7 +46,8 @@ std::vector<double> fill(const SampleIn& in, uint64_t seed) {
     double& x = v[static_cast<size_t>(i)];
     switch (in.fill) {
       case SampleIn::integers:
-        x = in.lo + static_cast<double>(below_at(seed, draw++, static_cast<uint64_t>(in.hi - in.lo)));
+        x = in.lo +
+            static_cast<double>(below_at(seed, draw++, static_cast<uint64_t>(in.hi - in.lo)));
         break;
       case SampleIn::booleans: x = static_cast<double>(below_at(seed, draw++, 2)); break;
       case SampleIn::distinct: x = in.lo + (in.hi - in.lo) * (double(i) + 0.5) / double(n); break;
@@ -229,8 +230,10 @@ std::string meta_equals_real(const OpBase& op, int sample) {
     if (out[i].shape() != shapes[i].shape() || out[i].dtype() != shapes[i].dtype())
       return str("result ", i, ": real ", out[i], ", meta ", shapes[i]);
   }
-  if (real.kernel != ghost.kernel) return str("kernel ", real.kernel, " on cpu, ", ghost.kernel, " on meta");
-  if (!(real.cost == ghost.cost)) return str("cost ", text(real.cost), " on cpu, ", text(ghost.cost), " on meta");
+  if (real.kernel != ghost.kernel)
+    return str("kernel ", real.kernel, " on cpu, ", ghost.kernel, " on meta");
+  if (!(real.cost == ghost.cost))
+    return str("cost ", text(real.cost), " on cpu, ", text(ghost.cost), " on meta");
   if (!op.data_dependent && !(real.executed == ghost.executed))
     return str("executed ", text(real.executed), " on cpu, ", text(ghost.executed), " on meta");
   return {};
@@ -307,7 +310,8 @@ std::string gradients_agree(const OpBase& op, int sample) {
       high[i].data<double>()[e] = x + h;
       const double numeric = (value(high) - value(low)) / (2 * h);
       worst = std::max(worst, std::fabs(analytic[static_cast<size_t>(e)] - numeric));
-      largest = std::max({largest, std::fabs(numeric), std::fabs(analytic[static_cast<size_t>(e)])});
+      largest =
+          std::max({largest, std::fabs(numeric), std::fabs(analytic[static_cast<size_t>(e)])});
     }
     if (largest < 1e-9) continue;
     if (!(worst / largest <= gradient_tolerance))
@@ -352,9 +356,8 @@ std::string strided_agrees(const OpBase& op, int sample) {
       const Tensor big = Tensor::full({2 * t.numel() + 4}, 0, t.dtype());
       const Tensor view = big.alias(t.shape(), strides, form == 0 ? 0 : 3);
       dispatch_all("strided", t.dtype(), [&]<class T>() {
-        for_each_offset(t.shape(), strides, [&](int64_t e, int64_t o) {
-          view.data<T>()[o] = t.data<T>()[e];
-        });
+        for_each_offset(t.shape(), strides,
+                        [&](int64_t e, int64_t o) { view.data<T>()[o] = t.data<T>()[e]; });
       });
       odd.push_back(view);
     }

@@ -12,7 +12,8 @@ namespace wattle::checks {
 Tensors sample_inputs(const OpBase& op, int sample, DType floating, uint64_t seed = 7);
 /// A copy in new row-major storage (undefined stays undefined).
 Tensor deep_copy(const Tensor& t);
-/// |a - b| / |b| over all elements as doubles (0 when both vanish); not-a-number must meet its like.
+/// |a - b| / |b| over all elements as doubles (0 when both vanish); not-a-number must meet its
+/// like.
 double relative_error(const Tensor& a, const Tensor& b);
 
 /// A run on meta gives the same shapes, dtypes, kernel, cost and executed cost as a real run.

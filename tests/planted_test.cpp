@@ -12,7 +12,8 @@ namespace wattle {
 namespace {
 
 // square: y = x * x, sound in everything; each test breaks one part of it.
-template <class T> void square(Ins in, Outs out) {
+template <class T>
+void square(Ins in, Outs out) {
   for (int64_t i = 0; i < in[0].numel(); ++i)
     out[0].data<T>()[i] = in[0].data<T>()[i] * in[0].data<T>()[i];
 }
@@ -26,12 +27,12 @@ Rules<NoAttr> sound() {
       .doc = "Square",
       .equation = "y = x * x",
       .shape = [](Ins in, const NoAttr&) { return Metas{in[0].meta()}; },
-      .cost = [](Ins in, std::span<const Meta>, const NoAttr&) { return Cost{.mul = in[0].numel()}; },
+      .cost = [](Ins in, std::span<const Meta>,
+                 const NoAttr&) { return Cost{.mul = in[0].numel()}; },
       .kernels = {{"ref", square_ref}},
       .saves_in = {0},
-      .backward = [](const Saved<NoAttr>& s, Ins gy) {
-        return Tensors{mul(gy[0], scale(s.in(0), 2))};
-      },
+      .backward = [](const Saved<NoAttr>& s,
+                     Ins gy) { return Tensors{mul(gy[0], scale(s.in(0), 2))}; },
       .samples = {{{{{3, 5}}}}, {{{{1}, 0.5, 1}}}, {{{{2, 37}}}}},
   };
 }
@@ -41,9 +42,7 @@ std::string ask(Check check, const Rules<NoAttr>& rules) {
   const Op<NoAttr> op(rules, false);
   try {
     return check(op, 0);
-  } catch (const std::exception& e) {
-    return e.what();
-  }
+  } catch (const std::exception& e) { return e.what(); }
 }
 
 TEST(Planted, SoundOpPassesEverything) {
@@ -56,7 +55,9 @@ TEST(Planted, SoundOpPassesEverything) {
 
 TEST(Planted, CostThatIsOneTooHigh) {
   auto r = sound();
-  r.cost = [](Ins in, std::span<const Meta>, const NoAttr&) { return Cost{.mul = in[0].numel() + 1}; };
+  r.cost = [](Ins in, std::span<const Meta>, const NoAttr&) {
+    return Cost{.mul = in[0].numel() + 1};
+  };
   EXPECT_NE(ask(checks::cost_equals_counted, r), "");
 }
 
@@ -90,7 +91,9 @@ TEST(Planted, ReferenceThatLeavesAnElementUnwritten) {
 TEST(Planted, BoundBelowWhatRan) {
   auto r = sound();
   r.data_dependent = true;
-  r.cost = [](Ins in, std::span<const Meta>, const NoAttr&) { return Cost{.mul = in[0].numel() - 1}; };
+  r.cost = [](Ins in, std::span<const Meta>, const NoAttr&) {
+    return Cost{.mul = in[0].numel() - 1};
+  };
   r.kernels = {{"ref", [](Ins in, Outs out, const NoAttr&) {
                   square_ref(in, out, {});
                   Cost c{.mul = in[0].numel()};
@@ -110,7 +113,9 @@ TEST(Planted, GradientOnePercentOff) {
 
 TEST(Planted, GradientThatIsZero) {
   auto r = sound();
-  r.backward = [](const Saved<NoAttr>& s, Ins gy) { return Tensors{mul(gy[0], scale(s.in(0), 0))}; };
+  r.backward = [](const Saved<NoAttr>& s, Ins gy) {
+    return Tensors{mul(gy[0], scale(s.in(0), 0))};
+  };
   EXPECT_NE(ask(checks::gradients_agree, r), "");
   const Op<NoAttr> op(r, false);
   EXPECT_FALSE(checks::has_nonzero_gradient(op, 0));
@@ -138,26 +143,35 @@ TEST(Planted, GradientOfTheWrongShape) {
 
 TEST(Planted, KernelThatIsSlightlyWrong) {
   auto r = sound();
-  r.kernels.insert(r.kernels.begin(),
-                   {"fast", [](Ins in, Outs out, const NoAttr&) {
-                      for (int64_t i = 0; i < in[0].numel(); ++i)
-                        out[0].data<float>()[i] =
-                            in[0].data<float>()[i] * in[0].data<float>()[i] * 1.0001f;
-                    },
-                    nullptr, nullptr, simd::Level::portable, true});
+  r.kernels.insert(r.kernels.begin(), {"fast",
+                                       [](Ins in, Outs out, const NoAttr&) {
+                                         for (int64_t i = 0; i < in[0].numel(); ++i)
+                                           out[0].data<float>()[i] = in[0].data<float>()[i] *
+                                                                     in[0].data<float>()[i] *
+                                                                     1.0001f;
+                                       },
+                                       nullptr, nullptr, simd::Level::portable, true});
   EXPECT_NE(ask(checks::kernels_agree, r), "");
 }
 
 TEST(Planted, KernelHiddenBehindAFasterOne) {
   // The dispatched kernel is right, the one behind it is not: it has to be run too.
   auto r = sound();
-  const Kernel<NoAttr> good{"first", [](Ins in, Outs out, const NoAttr&) { square<float>(in, out); },
-                            nullptr, nullptr, simd::Level::portable, true};
-  const Kernel<NoAttr> bad{"second", [](Ins in, Outs out, const NoAttr&) {
+  const Kernel<NoAttr> good{"first",
+                            [](Ins in, Outs out, const NoAttr&) { square<float>(in, out); },
+                            nullptr,
+                            nullptr,
+                            simd::Level::portable,
+                            true};
+  const Kernel<NoAttr> bad{"second",
+                           [](Ins in, Outs out, const NoAttr&) {
                              square<float>(in, out);
                              out[0].data<float>()[in[0].numel() - 1] = 7;
                            },
-                           nullptr, nullptr, simd::Level::portable, true};
+                           nullptr,
+                           nullptr,
+                           simd::Level::portable,
+                           true};
   r.kernels = {good, bad, {"ref", square_ref}};
   EXPECT_NE(ask(checks::kernels_agree, r), "");
 }

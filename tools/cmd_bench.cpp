@@ -1,5 +1,5 @@
-// wattle bench step: times training steps; as a worker it takes its orders on standard input, so that
-// a peer can be timed in turn with it (bench/README.md has the protocol).
+// wattle bench step: times training steps; as a worker it takes its orders on standard input, so
+// that a peer can be timed in turn with it (bench/README.md has the protocol).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -46,7 +46,8 @@ Timed time_steps(Cell& cell, const green::ImageSpec& image, int64_t batch, int s
   for (int s = -3; s < steps; ++s) {
     const auto start = std::chrono::steady_clock::now();
     green::train_step(*cell.net, *cell.optimizer, images, labels);
-    const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+    const std::chrono::duration<double, std::milli> spent =
+        std::chrono::steady_clock::now() - start;
     if (s >= 0) ms.push_back(spent.count());
   }
   std::sort(ms.begin(), ms.end());
@@ -54,8 +55,9 @@ Timed time_steps(Cell& cell, const green::ImageSpec& image, int64_t batch, int s
 }
 
 void work(const green::ImageSpec& image) {
-  std::printf("ready {\"name\": \"wattle\", \"version\": \"0.1.0\", \"threads\": %d, \"simd\": \"%s\"}\n",
-              num_threads(), simd::level_name(simd::level()));
+  std::printf(
+      "ready {\"name\": \"wattle\", \"version\": \"0.1.0\", \"threads\": %d, \"simd\": \"%s\"}\n",
+      num_threads(), simd::level_name(simd::level()));
   std::fflush(stdout);
   std::map<std::string, Cell> cells;
   for (std::string line; std::getline(std::cin, line) && line != "quit";) {
@@ -71,9 +73,7 @@ void work(const green::ImageSpec& image) {
       if (!c.net) c = make_cell({"cnn", linear, conv, relu != 0}, image);
       const Timed t = time_steps(c, image, batch, steps);
       std::printf("ms median %.6f min %.6f\n", t.median, t.min);
-    } catch (const std::exception& e) {
-      std::printf("error %s\n", e.what());
-    }
+    } catch (const std::exception& e) { std::printf("error %s\n", e.what()); }
     std::fflush(stdout);
   }
 }
@@ -103,15 +103,20 @@ void print_profile(int steps) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  auto* c = app.add_subcommand("bench", "Timings; `./wattle bench --against pytorch` compares with a peer");
+  auto* c = app.add_subcommand("bench",
+                               "Timings; `./wattle bench --against pytorch` compares with a peer");
   c->require_subcommand(1);
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);
   auto steps = std::make_shared<int>(20);
   auto worker = std::make_shared<bool>(false), profile = std::make_shared<bool>(false);
-  s->add_option("--batch", *batch, "Images in a step")->capture_default_str()->check(CLI::PositiveNumber);
-  s->add_option("--steps", *steps, "Timed steps")->capture_default_str()->check(CLI::PositiveNumber);
+  s->add_option("--batch", *batch, "Images in a step")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  s->add_option("--steps", *steps, "Timed steps")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   s->add_flag("--worker", *worker, "Take orders on standard input");
   s->add_flag("--profile", *profile, "Also every op: time, rates, source line");
   s->callback([=] {

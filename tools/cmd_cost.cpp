@@ -13,21 +13,34 @@ using json = nlohmann::ordered_json;
 using green::LedgerRow;
 
 json to_json(const LedgerRow& r) {
-  return {{"layer", r.layer}, {"kind", r.kind}, {"phase", name(r.phase)}, {"calls", r.calls},
-          {"flops_weighted", r.cost.flops_weighted()}, {"flops_all", r.cost.flops()},
-          {"flops_executed", r.executed.flops()}, {"bytes_read", r.cost.read},
-          {"bytes_written", r.cost.written}, {"joules", json::parse(r.joules.json())}};
+  return {{"layer", r.layer},
+          {"kind", r.kind},
+          {"phase", name(r.phase)},
+          {"calls", r.calls},
+          {"flops_weighted", r.cost.flops_weighted()},
+          {"flops_all", r.cost.flops()},
+          {"flops_executed", r.executed.flops()},
+          {"bytes_read", r.cost.read},
+          {"bytes_written", r.cost.written},
+          {"joules", json::parse(r.joules.json())}};
 }
 
 void print_json(const green::StepCost& c, const green::NetSpec& net, const std::string& dataset) {
-  json j{{"net", net.net}, {"linear", net.linear}, {"conv", net.net == "cnn" ? net.conv : 0},
-         {"relu", net.net == "cnn" && net.relu ? 1 : 0}, {"dataset", dataset}, {"batch", c.batch},
-         {"params", c.params}, {"forward_flops_per_image", c.forward_flops / c.batch},
+  json j{{"net", net.net},
+         {"linear", net.linear},
+         {"conv", net.net == "cnn" ? net.conv : 0},
+         {"relu", net.net == "cnn" && net.relu ? 1 : 0},
+         {"dataset", dataset},
+         {"batch", c.batch},
+         {"params", c.params},
+         {"forward_flops_per_image", c.forward_flops / c.batch},
          {"backward_flops_per_image", c.backward_flops / c.batch},
-         {"step", {{"flops_weighted", c.ledger.cost.flops_weighted()},
-                   {"flops_all", c.ledger.cost.flops()},
-                   {"flops_executed", c.ledger.executed.flops()},
-                   {"bytes", c.ledger.cost.bytes()}, {"joules", json::parse(c.ledger.joules.json())}}}};
+         {"step",
+          {{"flops_weighted", c.ledger.cost.flops_weighted()},
+           {"flops_all", c.ledger.cost.flops()},
+           {"flops_executed", c.ledger.executed.flops()},
+           {"bytes", c.ledger.cost.bytes()},
+           {"joules", json::parse(c.ledger.joules.json())}}}};
   j["layers"] = json::array();
   for (const LedgerRow& r : c.ledger.rows) j["layers"].push_back(to_json(r));
   std::printf("%s\n", j.dump(1).c_str());
@@ -52,17 +65,19 @@ void print_table(const green::StepCost& c, const std::string& title) {
               cell(si(double(c.ledger.cost.flops())), -12).c_str(),
               cell(si(double(c.ledger.cost.bytes())), -11).c_str(),
               cell(energy::energy_text(double(c.ledger.joules.uj)), -20).c_str());
-  std::printf("%lld parameters; per image %lld FLOP forward, %lld backward (weighted layers, 2 per "
-              "multiply-add)\n", static_cast<long long>(c.params),
-              static_cast<long long>(c.forward_flops / c.batch),
-              static_cast<long long>(c.backward_flops / c.batch));
+  std::printf(
+      "%lld parameters; per image %lld FLOP forward, %lld backward (weighted layers, 2 per "
+      "multiply-add)\n",
+      static_cast<long long>(c.params), static_cast<long long>(c.forward_flops / c.batch),
+      static_cast<long long>(c.backward_flops / c.batch));
   std::printf("joules: %s\n", c.ledger.joules.str().c_str());
 }
 
 }  // namespace
 
 void add_cost(CLI::App& app) {
-  auto* c = app.add_subcommand("cost", "The layer table of a net before any run: FLOPs, bytes, joules");
+  auto* c =
+      app.add_subcommand("cost", "The layer table of a net before any run: FLOPs, bytes, joules");
   auto o = add_net_options(*c);
   auto batch = std::make_shared<int64_t>(512);
   auto as_json = std::make_shared<bool>(false);

@@ -36,8 +36,10 @@ struct LastCall final : Recorder {
 };
 
 json to_json(const Cost& c) {
-  return {{"flops", c.flops()}, {"flops_weighted", c.flops_weighted()}, {"mac", c.mac},
-          {"add", c.add}, {"mul", c.mul}, {"cmp", c.cmp}, {"special", c.special}, {"iop", c.iop},
+  return {{"flops", c.flops()},   {"flops_weighted", c.flops_weighted()},
+          {"mac", c.mac},         {"add", c.add},
+          {"mul", c.mul},         {"cmp", c.cmp},
+          {"special", c.special}, {"iop", c.iop},
           {"bytes_read", c.read}, {"bytes_written", c.written}};
 }
 
@@ -68,8 +70,7 @@ json run(const Request& r) {
   const auto attr = op.make_attr();
   for (const std::string& a : r.attrs) {
     const size_t eq = a.find('=');
-    if (eq == std::string::npos)
-      throw value_error(str("--attr ", a, ": expected name=value"));
+    if (eq == std::string::npos) throw value_error(str("--attr ", a, ": expected name=value"));
     op.set_attr(attr.get(), a.substr(0, eq), a.substr(eq + 1));
   }
   Tensors in;
@@ -98,12 +99,16 @@ json run(const Request& r) {
   if (!r.grad.empty()) {
     const Tensors g = tape.gradient(weighted(op, out, r.grad), in);
     for (size_t i = 0; i < g.size(); ++i)
-      if (g[i]) io::write_npy(str(r.out, "/grad", static_cast<int64_t>(i), ".npy"), contiguous(g[i]));
+      if (g[i])
+        io::write_npy(str(r.out, "/grad", static_cast<int64_t>(i), ".npy"), contiguous(g[i]));
   }
   const std::string dtype(name(in.empty() || !in[0] ? DType::f32 : in[0].dtype()));
   const Joules j = energy::joules_of(taken.cost, dtype, energy::horowitz45());
-  return {{"op", op.name}, {"kernel", taken.kernel}, {"cost", to_json(taken.cost)},
-          {"executed", to_json(taken.executed)}, {"ns", taken.ns},
+  return {{"op", op.name},
+          {"kernel", taken.kernel},
+          {"cost", to_json(taken.cost)},
+          {"executed", to_json(taken.executed)},
+          {"ns", taken.ns},
           {"joules", json::parse(j.json())}};
 }
 
@@ -136,9 +141,7 @@ void run_batch(const std::string& path) {
     json answer;
     try {
       answer = run(parse_line(line, number));
-    } catch (const error& e) {
-      answer = {{"error", e.what()}};
-    }
+    } catch (const error& e) { answer = {{"error", e.what()}}; }
     std::printf("%s\n", answer.dump().c_str());
   }
 }
@@ -155,7 +158,8 @@ void add_op(CLI::App& app) {
   c->add_option("--attr", r->attrs, "Attributes, name=value; lists as 1,2 and nothing as none");
   c->add_option("--grad", r->grad, "Upstream gradients, one .npy for each floating result");
   c->add_option("--kernel", r->kernel, "Run this kernel, or say why it refuses");
-  c->add_option("--out", r->out, "Folder for out0.npy, ..., grad0.npy, ... and operands written in place");
+  c->add_option("--out", r->out,
+                "Folder for out0.npy, ..., grad0.npy, ... and operands written in place");
   c->add_option("--batch", *batch, "A file with one request per line, as JSON");
   c->add_flag("--json", *as_json, "Print cost and kernel as JSON");
   c->callback([=] {
@@ -165,9 +169,11 @@ void add_op(CLI::App& app) {
     const json j = run(*r);
     if (*as_json) std::printf("%s\n", j.dump(1).c_str());
     else
-      std::printf("%s:%s  %s FLOP, %s bytes\n", r->op.c_str(), j["kernel"].get<std::string>().c_str(),
-                  si(j["cost"]["flops"].get<double>()).c_str(),
-                  si(j["cost"]["bytes_read"].get<double>() + j["cost"]["bytes_written"].get<double>()).c_str());
+      std::printf(
+          "%s:%s  %s FLOP, %s bytes\n", r->op.c_str(), j["kernel"].get<std::string>().c_str(),
+          si(j["cost"]["flops"].get<double>()).c_str(),
+          si(j["cost"]["bytes_read"].get<double>() + j["cost"]["bytes_written"].get<double>())
+              .c_str());
   });
 }
 

@@ -17,16 +17,20 @@ Tensors probe_operands(const OpBase& op) {
   Tensors in;
   for (const SampleIn& s : op.sample_in(0)) {
     if (s.fill == SampleIn::absent) in.push_back({});
-    else in.push_back(Tensor::empty(s.shape, s.fill == SampleIn::integers   ? s.int_dtype
-                                             : s.fill == SampleIn::booleans ? DType::boolean
-                                                                            : DType::f32, meta));
+    else
+      in.push_back(Tensor::empty(s.shape,
+                                 s.fill == SampleIn::integers   ? s.int_dtype
+                                 : s.fill == SampleIn::booleans ? DType::boolean
+                                                                : DType::f32,
+                                 meta));
   }
   return in;
 }
 
 json describe(const OpBase& op) {
-  json j{{"name", op.name}, {"doc", op.doc}, {"equation", op.equation}, {"file", op.file},
-         {"line", op.line}, {"differentiable", op.differentiable}, {"view", op.is_view}};
+  json j{{"name", op.name},   {"doc", op.doc},   {"equation", op.equation},
+         {"file", op.file},   {"line", op.line}, {"differentiable", op.differentiable},
+         {"view", op.is_view}};
   const auto attr = op.make_attr();
   json attrs = json::object();
   for (const AttrText& a : op.attr_texts(attr.get())) attrs[a.name] = a.text;
@@ -69,7 +73,8 @@ void print_one(const OpBase& op) {
 }  // namespace
 
 void add_ops(CLI::App& app) {
-  auto* c = app.add_subcommand("ops", "Lists the ops, or shows one: equation, source line, kernels");
+  auto* c =
+      app.add_subcommand("ops", "Lists the ops, or shows one: equation, source line, kernels");
   auto name = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
   c->add_option("NAME", *name, "An op");

@@ -34,8 +34,8 @@ void show(void*, const green::StudyProgress& p) {
   std::fprintf(stderr, "%s[%s] run %d/%d  %s seed %llu  step %lld/%lld  loss %.3f  %s%s%s",
                terminal ? "\r\033[K" : "", bar.c_str(), p.run + 1, p.runs, p.label.c_str(),
                static_cast<unsigned long long>(p.seed), static_cast<long long>(p.step),
-               static_cast<long long>(p.steps), p.loss, clock_text(p.elapsed).c_str(),
-               left.c_str(), terminal && !(last && p.run + 1 == p.runs) ? "" : "\n");
+               static_cast<long long>(p.steps), p.loss, clock_text(p.elapsed).c_str(), left.c_str(),
+               terminal && !(last && p.run + 1 == p.runs) ? "" : "\n");
 }
 
 void print_summary(const green::StudyResult& r, const std::string& out) {
@@ -51,9 +51,10 @@ void print_summary(const green::StudyResult& r, const std::string& out) {
                 cell(si(double(run.bytes)), -10).c_str(), cell(seconds, -10).c_str(),
                 cell(energy::energy_text(double(run.joules.uj)), -20).c_str());
   }
-  std::printf("\nEvery run's joules are modelled from a published table (%s); none was measured.\n"
-              "Read %s/report.html; figures in runs.csv, layers.csv, study.json beside it.\n",
-              r.settings.energy_source.c_str(), out.c_str());
+  std::printf(
+      "\nEvery run's joules are modelled from a published table (%s); none was measured.\n"
+      "Read %s/report.html; figures in runs.csv, layers.csv, study.json beside it.\n",
+      r.settings.energy_source.c_str(), out.c_str());
 }
 
 }  // namespace
@@ -72,10 +73,14 @@ void add_study(CLI::App& app) {
   l->add_option("--batch", o->batch, "Images in a step")->capture_default_str();
   l->add_option("--seeds", o->seeds, "Repeats of the whole design")->capture_default_str();
   l->add_option("--lr", o->lr, "Learning rate (default: 1e-3 fixed, 3e-4 as published)");
-  l->add_option("--nets", *nets, "cnn, cnn341 (linear, conv, relu), densepoly3, denselinear7, ... (default: cnn,densepoly3,denselinear3)");
-  l->add_option("--protocol", o->protocol, "fixed, or as-published with the study's oddities")->capture_default_str();
+  l->add_option("--nets", *nets,
+                "cnn, cnn341 (linear, conv, relu), densepoly3, denselinear7, ... (default: "
+                "cnn,densepoly3,denselinear3)");
+  l->add_option("--protocol", o->protocol, "fixed, or as-published with the study's oddities")
+      ->capture_default_str();
   l->add_flag("--full", *full, "The published 25 epochs");
-  l->add_option("--out", o->out, "Folder of the results; a study that is there continues")->required();
+  l->add_option("--out", o->out, "Folder of the results; a study that is there continues")
+      ->required();
   l->callback([=] {
     if (*full && epochs->count() == 0) o->epochs = 25;
     if (!nets->empty()) o->nets = green::parse_nets(*nets);
@@ -83,7 +88,8 @@ void add_study(CLI::App& app) {
     std::signal(SIGTERM, on_signal);
     const green::StudyResult r = green::run_study(*o, stop, show, nullptr);
     if (stop)
-      std::fprintf(stderr, "\ninterrupted; finished runs are kept in %s, the same command continues\n",
+      std::fprintf(stderr,
+                   "\ninterrupted; finished runs are kept in %s, the same command continues\n",
                    o->out.c_str());
     print_summary(r, o->out);
     if (stop) throw CLI::RuntimeError(130);

@@ -69,9 +69,7 @@ void load_weights(nn::Module& net, const std::string& path) {
   for (auto& [name, tensor] : io::read_safetensors(path).tensors) state.push_back({name, tensor});
   try {
     net.load_state_dict(state);
-  } catch (const value_error& e) {
-    throw value_error(str(path, ": ", e.what()));
-  }
+  } catch (const value_error& e) { throw value_error(str(path, ": ", e.what())); }
 }
 
 void save_weights(const nn::Module& net, const std::string& path) {
@@ -139,20 +137,25 @@ void run(Options& o) {
   const green::Evaluation test = trainer.evaluate(split.test);
   if (!o.save.empty()) save_weights(trainer.net(), o.save);
   if (o.as_json) {
-    const json j{{"accuracy", test.accuracy}, {"test_loss", test.loss}, {"train_loss", train_loss},
-                 {"steps", trainer.steps()}, {"epochs", trainer.epoch()}, {"seconds", seconds},
+    const json j{{"accuracy", test.accuracy},
+                 {"test_loss", test.loss},
+                 {"train_loss", train_loss},
+                 {"steps", trainer.steps()},
+                 {"epochs", trainer.epoch()},
+                 {"seconds", seconds},
                  {"params", trainer.net().parameter_count()},
                  {"flops_weighted", ledger.cost.flops_weighted()},
-                 {"flops_all", ledger.cost.flops()}, {"bytes", ledger.cost.bytes()},
+                 {"flops_all", ledger.cost.flops()},
+                 {"bytes", ledger.cost.bytes()},
                  {"joules", json::parse(ledger.joules.json())}};
     std::printf("%s\n", j.dump(1).c_str());
   } else {
-    std::printf("test accuracy %.4f, loss %.4f after %lld steps\n%s FLOP weighted, %s FLOP in all, "
-                "%s bytes, %.1f s\n%s\n",
-                test.accuracy, test.loss, static_cast<long long>(trainer.steps()),
-                si(double(ledger.cost.flops_weighted())).c_str(),
-                si(double(ledger.cost.flops())).c_str(), si(double(ledger.cost.bytes())).c_str(),
-                seconds, ledger.joules.str().c_str());
+    std::printf(
+        "test accuracy %.4f, loss %.4f after %lld steps\n%s FLOP weighted, %s FLOP in all, "
+        "%s bytes, %.1f s\n%s\n",
+        test.accuracy, test.loss, static_cast<long long>(trainer.steps()),
+        si(double(ledger.cost.flops_weighted())).c_str(), si(double(ledger.cost.flops())).c_str(),
+        si(double(ledger.cost.bytes())).c_str(), seconds, ledger.joules.str().c_str());
   }
 }
 
@@ -166,16 +169,20 @@ void add_train(CLI::App& app) {
   c->add_option("--rows", o->rows, "Training images, stratified over the classes (default: all)");
   c->add_option("--epochs", o->train.epochs, "Epochs")->capture_default_str();
   c->add_option("--batch", o->train.batch, "Images in a step")->capture_default_str();
-  c->add_option("--optimizer", o->train.optimizer, "sgd, momentum, adam or adamw")->capture_default_str();
+  c->add_option("--optimizer", o->train.optimizer, "sgd, momentum, adam or adamw")
+      ->capture_default_str();
   c->add_option("--lr", o->train.lr, "Learning rate")->capture_default_str();
   c->add_option("--schedule", o->train.schedule, "constant, cosine or step")->capture_default_str();
   c->add_option("--seed", o->train.seed, "Seed of weights and order")->capture_default_str();
   c->add_option("--init", o->init, "Initial weights, safetensors");
   c->add_option("--save", o->save, "Where the weights go, safetensors");
   c->add_option("--log", o->log, "losses.csv: a row per step");
-  c->add_option("--checkpoint", o->checkpoint, "Folder of the full state; continues from it when it is there");
-  c->add_option("--checkpoint-every", o->checkpoint_every, "Also save every so many steps (default: every epoch)");
-  c->add_option("--stop-after", o->stop_after, "End after this step (the training can go on later)");
+  c->add_option("--checkpoint", o->checkpoint,
+                "Folder of the full state; continues from it when it is there");
+  c->add_option("--checkpoint-every", o->checkpoint_every,
+                "Also save every so many steps (default: every epoch)");
+  c->add_option("--stop-after", o->stop_after,
+                "End after this step (the training can go on later)");
   c->add_flag("--no-shuffle", o->no_shuffle, "Images in the order of the file");
   c->add_flag("--quiet", o->quiet, "Only the last lines");
   c->add_flag("--json", o->as_json, "Result as JSON");

@@ -14,7 +14,10 @@ std::string si(double x) {
   double v = x;
   while (std::abs(v) >= 999.5 && p < 6) v /= 1000, ++p;
   char buf[32];
-  const int digits = p == 0 && v == static_cast<int64_t>(v) ? 0 : std::abs(v) >= 99.95 ? 0 : std::abs(v) >= 9.995 ? 1 : 2;
+  const int digits = p == 0 && v == static_cast<int64_t>(v) ? 0
+                     : std::abs(v) >= 99.95                 ? 0
+                     : std::abs(v) >= 9.995                 ? 1
+                                                            : 2;
   std::snprintf(buf, sizeof buf, "%.*f%s", digits, v, prefix[p]);
   return buf;
 }
@@ -30,11 +33,13 @@ std::string cell(const std::string& text, int width) {
 
 int main(int argc, char** argv) {
   using namespace wattle;
-  CLI::App app{"Wattle: a deep-learning framework that counts every FLOP, byte and joule.", "wattle"};
+  CLI::App app{"Wattle: a deep-learning framework that counts every FLOP, byte and joule.",
+               "wattle"};
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "Help of every command");
   int threads = 0;
-  app.add_option("--threads", threads, "Threads of parallel loops (default: OMP_NUM_THREADS, else the CPUs)")
+  app.add_option("--threads", threads,
+                 "Threads of parallel loops (default: OMP_NUM_THREADS, else the CPUs)")
       ->check(CLI::PositiveNumber);
   app.parse_complete_callback([&] {
     if (threads > 0) set_num_threads(threads);

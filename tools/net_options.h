@@ -28,7 +28,8 @@ inline std::shared_ptr<NetOptions> add_net_options(CLI::App& c) {
   c.add_option("--linear", o->linear, "Linear layers")->capture_default_str();
   c.add_option("--conv", o->conv, "Convolution blocks (cnn)")->capture_default_str();
   c.add_option("--relu", o->relu, "1 = ReLU after every convolution, 0 = none (cnn)")
-      ->capture_default_str()->check(CLI::Range(0, 1));
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1));
   c.add_option("--dataset", o->dataset, "fashion-mnist or cifar10")->capture_default_str();
   return o;
 }
