@@ -63,7 +63,7 @@ StudySettings settings_of(const StudyOptions& o, const data::Split& data) {
   s.batch = o.batch;
   s.rows = data.train.rows();
   s.test_rows = data.test.rows();
-  s.optimizer = "adam";
+  s.optimizer = o.protocol == "as-published" ? "adam" : "adam, cosine schedule";
   s.lr = o.lr;
   s.energy_source = energy::horowitz45().name;
   s.version = o.version;
@@ -88,7 +88,7 @@ class StudyRunner {
   StudyRunner(const StudyOptions& o, std::atomic<bool>& stop, ProgressFn progress, void* ctx)
       : options_(o), stop_(stop), progress_(progress), ctx_(ctx) {
     if (options_.nets.empty()) options_.nets = default_nets();
-    if (options_.lr == 0) options_.lr = o.protocol == "as-published" ? 3e-4 : 1e-3;
+    if (options_.lr == 0) options_.lr = o.protocol == "as-published" ? 3e-4 : 3e-3;
     if (o.protocol != "fixed" && o.protocol != "as-published")
       throw value_error(
           str("--protocol: found '", o.protocol, "', expected fixed or as-published"));
@@ -166,6 +166,7 @@ class StudyRunner {
     t.batch = options_.batch;
     t.lr = options_.lr;
     t.seed = item.seed;
+    if (options_.protocol == "fixed") t.schedule = "cosine";
     t.frozen_batches = t.batch_statistics_at_test = options_.protocol == "as-published";
     Trainer trainer(t, data_.train);
     const double weight = step_weight(item.key, options_);

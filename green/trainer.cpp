@@ -41,10 +41,11 @@ nn::StateDict copies(const nn::StateDict& state) {
   return out;
 }
 
-double schedule_factor(const TrainOptions& o, int64_t epoch) {
+// Factor of the base rate at a step; `step` decays at thirds of the training.
+double schedule_factor(const TrainOptions& o, int64_t step, int64_t total) {
   if (o.schedule == "constant") return 1;
-  if (o.schedule == "cosine") return nn::cosine_schedule(epoch, o.epochs);
-  if (o.schedule == "step") return nn::step_schedule(epoch, std::max(1, o.epochs / 3));
+  if (o.schedule == "cosine") return nn::cosine_schedule(step, total);
+  if (o.schedule == "step") return nn::step_schedule(step, std::max<int64_t>(1, total / 3));
   throw value_error(str("--schedule: found '", o.schedule, "', expected constant, cosine or step"));
 }
 
@@ -71,7 +72,7 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train) : options_(op
   if (options.batch < 1)
     throw value_error(str("--batch: found ", options.batch, ", expected >= 1"));
   if (!(options.lr > 0)) throw value_error(str("--lr: found ", options.lr, ", expected > 0"));
-  schedule_factor(options, 0);
+  schedule_factor(options, 0, 1);
   const ImageSpec image{train.name, train.images.size(1), train.images.size(2), train.classes};
   manual_seed(options.seed);
   net_ = make_net(options.net, image);
@@ -87,7 +88,7 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train) : options_(op
 std::optional<float> Trainer::step() {
   at_epoch_end_ = false;
   if (epoch_ >= options_.epochs) return {};
-  optimizer_->lr = options_.lr * schedule_factor(options_, epoch_);
+  optimizer_->lr = options_.lr * schedule_factor(options_, steps_, total_steps());
   std::optional<data::Batch> batch = loader_->next();
   if (!batch) {  // a training that ended here goes on for more epochs
     if (options_.frozen_batches) loader_->set_state({0, 0});

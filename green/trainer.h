@@ -18,7 +18,7 @@ struct TrainOptions {
   int64_t batch = 512;
   std::string optimizer = "adam";
   double lr = 1e-3;
-  std::string schedule = "constant";  ///< constant, cosine or step; per epoch
+  std::string schedule = "constant";  ///< constant, cosine or step; per step
   uint64_t seed = 0;
   bool shuffle = true;
   bool drop_last = false;

@@ -66,6 +66,7 @@ struct Files {
   }
   StudyOptions options(const std::string& out) const {
     StudyOptions o;
+    o.epochs = 2;
     o.data_dir = dir / "data";
     o.out = dir / out;
     o.batch = 32;
@@ -183,7 +184,7 @@ TEST(Study, OtherSettingsAreRefusedAndTheStudyKept) {
   };
   refuse([](StudyOptions& x) { x.epochs = 3; }, "epochs: 2 before, 3 now");
   refuse([](StudyOptions& x) { x.batch = 16; }, "batch: 32 before, 16 now");
-  refuse([](StudyOptions& x) { x.lr = 0.5; }, "lr: 0.001 before, 0.5 now");
+  refuse([](StudyOptions& x) { x.lr = 0.5; }, "lr: 0.003 before, 0.5 now");
   refuse([](StudyOptions& x) { x.rows = 100; }, "rows: 120 before, 100 now");
   refuse([](StudyOptions& x) { x.protocol = "as-published"; }, "protocol: fixed before");
   EXPECT_EQ(testing::slurp(files.dir / "out/study.json"), before);
@@ -273,7 +274,7 @@ TEST(Protocol, TheStudyUsesThem) {
     EXPECT_EQ(r.settings.oddities.empty(), protocol == "fixed");
     o.lr = 0;
     o.out += "-lr";
-    EXPECT_EQ(run(o).settings.lr, protocol == "fixed" ? 1e-3 : 3e-4);
+    EXPECT_EQ(run(o).settings.lr, protocol == "fixed" ? 3e-3 : 3e-4);
   }
 }
 

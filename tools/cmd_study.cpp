@@ -72,7 +72,9 @@ void add_study(CLI::App& app) {
   l->add_option("--rows", o->rows, "Training images, stratified over the classes (default: all)");
   l->add_option("--batch", o->batch, "Images in a step")->capture_default_str();
   l->add_option("--seeds", o->seeds, "Repeats of the whole design")->capture_default_str();
-  l->add_option("--lr", o->lr, "Learning rate (default: 1e-3 fixed, 3e-4 as published)");
+  l->add_option(
+      "--lr", o->lr,
+      "Learning rate (default: 3e-3, cosine schedule, fixed; 3e-4, constant, as published)");
   l->add_option("--nets", *nets,
                 "cnn, cnn341 (linear, conv, relu), densepoly3, denselinear7, ... (default: "
                 "cnn,densepoly3,denselinear3)");
