@@ -29,6 +29,26 @@ std::string cell(const std::string& text, int width) {
   return width < 0 ? space + text : text + space;
 }
 
+// Names the command that does not exist, or the command whose options are wrong.
+int usage_error(CLI::App& app, const CLI::ParseError& e, int argc, char** argv) {
+  if (e.get_exit_code() == 0) return app.exit(e);  // --help
+  const auto given = app.get_subcommands();
+  if (given.empty()) {
+    std::string known;
+    for (const CLI::App* c : app.get_subcommands({})) known += " " + c->get_name();
+    const std::string found = argc > 1 ? str("found '", argv[1], "'") : "found nothing";
+    std::fprintf(stderr, "wattle: %s, expected one of:%s\n", found.c_str(), known.c_str());
+  } else {
+    std::string path = "wattle";
+    for (const CLI::App* c = given[0]; c;
+         c = c->get_subcommands().empty() ? nullptr : c->get_subcommands()[0])
+      path += " " + c->get_name();
+    std::fprintf(stderr, "%s: %s (%s --help lists its options)\n", path.c_str(), e.what(),
+                 path.c_str());
+  }
+  return 2;
+}
+
 }  // namespace wattle::cli
 
 int main(int argc, char** argv) {
@@ -58,8 +78,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::RuntimeError& e) {  // a command that ends with a code of its own
     return e.get_exit_code();
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
-    return code == 0 ? 0 : 2;
+    return cli::usage_error(app, e, argc, argv);
   } catch (const error& e) {
     std::fprintf(stderr, "wattle: %s\n", e.what());
     return 1;
