@@ -175,7 +175,7 @@ class BadRequests(Cli):
         self.refused(["--nets", "'cnn9'"], "study", "layers", *data, "--nets", "cnn9", "--out", self.dir / "o")
         self.refused("--threads", "cost", "--threads", 0, code=2)
         self.refused("--colour", "cost", "--colour", "red", code=2)
-        self.refused("subcommand", code=2)
+        self.refused("expected one of", code=2)
         self.assertIn("study", self.ok("--help"))
 
     def test_unwritable_places(self):

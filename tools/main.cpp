@@ -36,7 +36,7 @@ int usage_error(CLI::App& app, const CLI::ParseError& e, int argc, char** argv) 
   if (given.empty()) {
     std::string known;
     for (const CLI::App* c : app.get_subcommands({})) known += " " + c->get_name();
-    const std::string found = argc > 1 ? str("found '", argv[1], "'") : "found nothing";
+    const std::string found = argc > 1 ? str("found '", argv[1], "'") : "no command is given";
     std::fprintf(stderr, "wattle: %s, expected one of:%s\n", found.c_str(), known.c_str());
   } else {
     std::string path = "wattle";
