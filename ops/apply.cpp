@@ -57,9 +57,10 @@ int pick_kernel(const OpBase& op, Ins in, const void* attr) {
     if (trace)
       std::fprintf(stderr, "dispatch %s:%s %s\n", op.name, name, no ? no.why.c_str() : "runs");
     if (!no) return k;
+    if (wanted) throw dtype_error(str(op.name, ": kernel ", name, " refuses this call: ", no.why));
     reasons += str("\n  ", name, ": ", no.why);
   }
-  if (wanted && reasons.empty()) reasons = str("\n  ", wanted, ": no such kernel");
+  if (wanted) throw value_error(str(op.name, ": has no kernel called ", wanted));
   throw dtype_error(str(op.name, ": no kernel takes this call:", reasons));
 }
 

@@ -272,9 +272,9 @@ TEST(Dispatch, ForcedKernelRunsOrSaysWhyNot) {
     exp(x);
     EXPECT_EQ(kernel_that_ran(), "portable");
     expect_error<dtype_error>([&] { exp(wide); },
-                              {"exp: no kernel takes this call", "portable: takes f32, found f64"});
+                              {"exp: kernel portable refuses this call: takes f32, found f64"});
     const ForceKernel wrong("exp", "fpga");
-    expect_error<dtype_error>([&] { exp(x); }, {"exp", "fpga: no such kernel"});
+    expect_error<value_error>([&] { exp(x); }, {"exp: has no kernel called fpga"});
     EXPECT_NO_THROW(log(x));
   }
   {
@@ -305,8 +305,7 @@ TEST(DispatchDeathTest, KernelAndLevelFromTheEnvironment) {
   setenv("WATTLE_KERNEL", "exp:avx2,relu:ref", 1);
   EXPECT_EXIT(run_relu_and_exit(), exits, "ran ref");
   setenv("WATTLE_KERNEL", "relu:abacus", 1);
-  EXPECT_EXIT(run_relu_and_exit(), exits,
-              "relu: no kernel takes this call:.*abacus: no such kernel");
+  EXPECT_EXIT(run_relu_and_exit(), exits, "relu: has no kernel called abacus");
   unsetenv("WATTLE_KERNEL");
   setenv("WATTLE_ISA", "portable", 1);
   EXPECT_EXIT(run_relu_and_exit(), exits, "ran portable");
