@@ -1,8 +1,5 @@
 #include "green/study_files.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -11,6 +8,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "data/atomic_file.h"
 
 namespace wattle::green {
 namespace {
@@ -65,39 +63,7 @@ class CsvWriter {
   bool first_ = true;
 };
 
-void write_all(int fd, std::string_view text, const std::string& path) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(path, "cannot write");
-    text.remove_prefix(static_cast<size_t>(n));
-  }
-}
-
 }  // namespace
-
-void write_file_atomically(const std::string& path, std::string_view text) {
-  const std::string temporary = str(path, ".tmp", static_cast<int64_t>(::getpid()));
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) fail(path, "cannot create");
-  try {
-    write_all(fd, text, path);
-    if (::fsync(fd) != 0) fail(path, "cannot write");
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "cannot replace");
-  } catch (...) {
-    ::close(fd);
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  ::close(fd);
-  // the rename itself must survive a power cut; a file system without this is no error
-  const std::string dir = std::filesystem::path(path).parent_path().string();
-  const int d = ::open(dir.empty() ? "." : dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (d >= 0) {
-    ::fsync(d);
-    ::close(d);
-  }
-}
 
 std::string runs_csv(const StudyResult& s) {
   CsvWriter w(
@@ -129,9 +95,9 @@ void write_study(const std::string& dir, const StudyResult& s) {
   std::error_code bad;
   std::filesystem::create_directories(dir, bad);
   if (bad) throw io_error(str(dir, ": cannot create the folder: ", bad.message()));
-  write_file_atomically(dir + "/runs.csv", runs_csv(s));
-  write_file_atomically(dir + "/layers.csv", layers_csv(s));
-  write_file_atomically(dir + "/study.json", study_json(s));
+  io::write_file(dir + "/runs.csv", runs_csv(s));
+  io::write_file(dir + "/layers.csv", layers_csv(s));
+  io::write_file(dir + "/study.json", study_json(s));
 }
 
 bool read_study(const std::string& dir, StudyResult& out) {

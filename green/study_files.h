@@ -9,10 +9,6 @@
 
 namespace wattle::green {
 
-/// Writes `text` to `path`: temporary file beside it, fsync, rename. Throws io_error naming the
-/// path and the reason; the old file survives.
-void write_file_atomically(const std::string& path, std::string_view text);
-
 /// A row per run: dataset,net,linear,conv,relu,seed,epochs,rows,accuracy,flops,seconds,joules,
 /// joules_sd,joules_kind, then flops_all,bytes,params,train_loss,val_loss,val_accuracy,diverged,
 /// joules_source. `flops` are the weighted ones; joules in J, exact to the microjoule; unknown

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "data/atomic_file.h"
 #include "tests/synthetic_study.h"
 
 namespace wattle::green {
@@ -118,11 +119,11 @@ TEST(StudyFiles, AFailedWriteKeepsTheOldFile) {
   const std::string dir = fresh_dir("full");
   fs::create_directories(dir);
   const std::string path = dir + "/runs.csv";
-  write_file_atomically(path, "old");
-  EXPECT_THROW(write_file_atomically(dir + "/missing/runs.csv", "x"), io_error);
+  io::write_file(path, "old");
+  EXPECT_THROW(io::write_file(dir + "/missing/runs.csv", "x"), io_error);
   fs::create_directories(dir + "/taken/inside");
-  EXPECT_THROW(write_file_atomically(dir + "/taken", "x"), io_error);  // a folder stands there
-  EXPECT_THROW(write_study(path, synthetic(1)), io_error);             // a file stands there
+  EXPECT_THROW(io::write_file(dir + "/taken", "x"), io_error);  // a folder stands there
+  EXPECT_THROW(write_study(path, synthetic(1)), io_error);      // a file stands there
   std::ifstream f(path);
   std::string text;
   f >> text;
