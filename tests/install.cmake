@@ -1,6 +1,6 @@
 # Installs this build into a folder of its own, then configures, builds and runs the README's program
 # as a project that knows nothing but find_package(wattle).
-# Run as: cmake -DROOT=<repository> -DBUILD=<build folder> -P install.cmake
+# Run as: cmake -DROOT=<repository> -DBUILD=<build folder> -DGENERATOR=Ninja -P install.cmake
 set(work ${BUILD}/tests/installed)
 file(REMOVE_RECURSE ${work})
 function(run)
@@ -17,7 +17,7 @@ find_package(wattle REQUIRED)
 add_executable(app main.cpp)
 target_link_libraries(app wattle::wattle)
 ")
-run(${CMAKE_COMMAND} -S ${work} -B ${work}/build -DCMAKE_PREFIX_PATH=${work}/prefix
+run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${work} -B ${work}/build -DCMAKE_PREFIX_PATH=${work}/prefix
     "-DCMAKE_CXX_FLAGS=${FLAGS}")
 run(${CMAKE_COMMAND} --build ${work}/build)
 run(${work}/build/app)
