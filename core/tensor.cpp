@@ -69,6 +69,17 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
+void Tensor::set_data(const Tensor& t) {
+  if (t.shape() != shape())
+    throw shape_error(wattle::str("set_data: found ", t, ", expected the shape of ", *this));
+  impl_->storage = t.impl_->storage;
+  impl_->strides = t.impl_->strides;
+  impl_->offset = t.impl_->offset;
+  impl_->dtype = t.impl_->dtype;
+  impl_->uid = next_uid.fetch_add(1, std::memory_order_relaxed);
+  impl_->grad.reset();
+}
+
 std::string Tensor::str() const { return defined() ? meta().str() : std::string("undefined"); }
 
 void* Tensor::raw() const {

@@ -112,6 +112,9 @@ class Tensor {
   Tensor grad() const { return Tensor(impl_->grad); }
   void set_grad(const Tensor& g) { impl_->grad = g.impl_; }
   void zero_grad() { impl_->grad.reset(); }
+  /// Takes over the storage and dtype of `t`, for every handle of this tensor; its gradient is
+  /// dropped. Throws shape_error when the shapes differ. For converting parameters in place.
+  void set_data(const Tensor& t);
   /// The same data under a new identity that no tape knows.
   Tensor detach() const;
 

@@ -1,6 +1,7 @@
 #include "green/trainer.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "autograd/tape.h"
 #include "core/counters.h"
@@ -28,16 +29,23 @@ int64_t correct(const Tensor& logits, const Tensor& labels) {
   return n;
 }
 
-Tensor images_to_float(const Tensor& images) {
+// In the floating type that the net computes in.
+Tensor images_to_float(const Tensor& images, const nn::Sequential& net) {
   const PhaseScope phase(Phase::data);
   const Scope scope("data");
-  return to_float(images);
+  const auto params = net.named_parameters();
+  const DType dtype = params.empty() ? DType::f32 : params.front().tensor.dtype();
+  const Tensor x = to_float(images);
+  return dtype == DType::f32 ? x : cast(x, dtype);
 }
 
 nn::StateDict copies(const nn::StateDict& state) {
   nn::StateDict out;
-  for (const nn::Named& n : state)
-    out.push_back({n.name, Tensor::from(n.tensor.values<float>(), n.tensor.shape())});
+  for (const nn::Named& n : state) {
+    const Tensor copy = Tensor::empty(n.tensor.shape(), n.tensor.dtype());
+    std::memcpy(copy.raw(), n.tensor.raw(), static_cast<size_t>(copy.nbytes()));
+    out.push_back({n.name, copy});
+  }
   return out;
 }
 
@@ -55,7 +63,7 @@ Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& i
                   const Tensor& labels) {
   optimizer.zero_grad();
   Tape tape;
-  const Tensor logits = net(images_to_float(images));
+  const Tensor logits = net(images_to_float(images, net));
   Tensor loss;
   {
     const Scope scope("loss");
@@ -76,6 +84,7 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train) : options_(op
   const ImageSpec image{train.name, train.images.size(1), train.images.size(2), train.classes};
   manual_seed(options.seed);
   net_ = make_net(options.net, image);
+  net_->to(options.dtype);
   optimizer_ = nn::make_optimizer(options.optimizer, net_->named_parameters(), options.lr);
   loader_ = std::make_unique<data::DataLoader>(std::move(train),
                                                data::LoaderOptions{.batch = options.batch,
@@ -85,7 +94,7 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train) : options_(op
   if (loader_->batches() < 1) throw value_error("the data give no batch");
 }
 
-std::optional<float> Trainer::step() {
+std::optional<double> Trainer::step() {
   at_epoch_end_ = false;
   if (epoch_ >= options_.epochs) return {};
   optimizer_->lr = options_.lr * schedule_factor(options_, steps_, total_steps());
@@ -94,8 +103,7 @@ std::optional<float> Trainer::step() {
     if (options_.frozen_batches) loader_->set_state({0, 0});
     batch = loader_->next();
   }
-  const float loss =
-      static_cast<float>(train_step(*net_, *optimizer_, batch->images, batch->labels).item());
+  const double loss = train_step(*net_, *optimizer_, batch->images, batch->labels).item();
   ++steps_;
   if (steps_ % loader_->batches() == 0) {
     ++epoch_;
@@ -122,7 +130,7 @@ Evaluation Trainer::evaluate(const data::Dataset& test) {
   Evaluation e;
   int64_t right = 0;
   for (data::Batch& b : loader) {
-    const Tensor logits = (*net_)(images_to_float(b.images));
+    const Tensor logits = (*net_)(images_to_float(b.images, *net_));
     e.loss += cross_entropy(logits, b.labels, "sum").item();
     right += correct(logits, b.labels);
   }
@@ -145,7 +153,8 @@ std::string Trainer::fingerprint() const {
              o.net.relu ? 1 : 0, ", data ", d.name, " rows ", d.rows(), ", batch ", o.batch,
              ", optimizer ", o.optimizer, " lr ", o.lr, " schedule ", o.schedule, ", seed ", o.seed,
              ", shuffle ", o.shuffle ? 1 : 0, ", drop_last ", o.drop_last ? 1 : 0, ", frozen ",
-             o.frozen_batches ? 1 : 0, o.schedule == "constant" ? "" : str(", epochs ", o.epochs));
+             o.frozen_batches ? 1 : 0,
+             o.dtype == DType::f32 ? "" : str(", dtype ", name(o.dtype)), o.schedule == "constant" ? "" : str(", epochs ", o.epochs));
 }
 
 void Trainer::save(const std::string& path, const std::map<std::string, std::string>& extra) const {

@@ -19,6 +19,7 @@ struct TrainOptions {
   std::string optimizer = "adam";
   double lr = 1e-3;
   std::string schedule = "constant";  ///< constant, cosine or step; per step
+  DType dtype = DType::f32;           ///< f64: for comparing trajectories, several times slower
   uint64_t seed = 0;
   bool shuffle = true;
   bool drop_last = false;
@@ -40,7 +41,7 @@ class Trainer {
   Trainer(const TrainOptions& options, data::Dataset train);
 
   /// One step; its loss, or nothing when the last epoch has ended.
-  std::optional<float> step();
+  std::optional<double> step();
   bool epoch_ended() const { return at_epoch_end_; }  ///< by the last step()
   int64_t epoch() const { return epoch_; }            ///< epochs finished
   int64_t steps() const { return steps_; }

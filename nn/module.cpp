@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/counters.h"
+#include "core/recorder.h"
 
 namespace wattle::nn {
 
@@ -90,6 +91,14 @@ void Module::load_state_dict(const StateDict& state) {
     ++to.storage().version;
     to.storage().last_writer = "load_state_dict";
   }
+}
+
+void Module::to(DType dtype) {
+  if (dtype != DType::f32 && dtype != DType::f64)
+    throw dtype_error(str(kind(), "::to: found ", wattle::name(dtype), ", expected f32 or f64"));
+  const NoRecord off;
+  for (Named& n : state_dict())
+    if (n.tensor.dtype() != dtype) n.tensor.set_data(cast(n.tensor, dtype));
 }
 
 Sequential& Sequential::add(std::string name, std::shared_ptr<Module> m) {

@@ -50,6 +50,10 @@ class Module {
   /// entries and nothing is changed.
   void load_state_dict(const StateDict& state);
 
+  /// Converts parameters and buffers to f32 or f64, in place: handles stay valid, gradients are
+  /// dropped. Call it before an optimiser takes the parameters. Throws dtype_error otherwise.
+  void to(DType dtype);
+
   struct Child {
     std::string name;
     std::shared_ptr<Module> module;

@@ -24,7 +24,7 @@ using json = nlohmann::ordered_json;
 struct Options {
   green::TrainOptions train;
   std::shared_ptr<NetOptions> net;
-  std::string data_dir, init, save, log, checkpoint;
+  std::string dtype = "f32", data_dir, init, save, log, checkpoint;
   int64_t rows = -1, checkpoint_every = 0, stop_after = 0;
   bool no_shuffle = false, as_json = false, quiet = false;
 };
@@ -32,7 +32,8 @@ struct Options {
 // losses.csv: a row per step. On resume it is cut back to the checkpoint's step first.
 class LossLog {
  public:
-  LossLog(const std::string& path, int64_t steps_done) : path_(path) {
+  LossLog(const std::string& path, int64_t steps_done, DType dtype)
+      : path_(path), digits_(dtype == DType::f64 ? 17 : 9) {
     if (path.empty()) return;
     std::string kept = "step,loss\n";
     if (steps_done > 0) {
@@ -50,9 +51,9 @@ class LossLog {
   }
   LossLog(const LossLog&) = delete;
   LossLog& operator=(const LossLog&) = delete;
-  void add(int64_t step, float loss) {
+  void add(int64_t step, double loss) {
     if (!file_) return;
-    std::fprintf(file_, "%lld,%.9g\n", static_cast<long long>(step), static_cast<double>(loss));
+    std::fprintf(file_, "%lld,%.*g\n", static_cast<long long>(step), digits_, loss);
   }
   void flush() {
     if (file_ && (std::fflush(file_) != 0 || std::ferror(file_)))
@@ -61,6 +62,7 @@ class LossLog {
 
  private:
   std::string path_;
+  int digits_;  // as many as the dtype needs to come back to the same bits
   std::FILE* file_ = nullptr;
 };
 
@@ -93,6 +95,7 @@ double seconds_since(std::chrono::steady_clock::time_point t) {
 void run(Options& o) {
   o.train.net = o.net->net();
   o.train.shuffle = !o.no_shuffle;
+  o.train.dtype = dtype_from_name(o.dtype);
   green::check_net(o.train.net, green::image_spec(o.net->dataset));
   data::Split split = load_data(o);
   green::Trainer trainer(o.train, split.train);
@@ -106,7 +109,7 @@ void run(Options& o) {
     load_weights(trainer.net(), o.init);
   }
   if (!o.checkpoint.empty()) io::make_folders(o.checkpoint);
-  LossLog log(o.log, trainer.steps());
+  LossLog log(o.log, trainer.steps(), o.train.dtype);
   counters().clear();
   const auto start = std::chrono::steady_clock::now();
   double loss_sum = 0, train_loss = 0;
@@ -173,6 +176,9 @@ void add_train(CLI::App& app) {
       ->capture_default_str();
   c->add_option("--lr", o->train.lr, "Learning rate")->capture_default_str();
   c->add_option("--schedule", o->train.schedule, "constant, cosine or step")->capture_default_str();
+  c->add_option("--dtype", o->dtype, "f32, or f64 to compare trajectories (slower)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "f64"}));
   c->add_option("--seed", o->train.seed, "Seed of weights and order")->capture_default_str();
   c->add_option("--init", o->init, "Initial weights, safetensors");
   c->add_option("--save", o->save, "Where the weights go, safetensors");

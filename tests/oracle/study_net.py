@@ -73,13 +73,16 @@ def data_folder(given=None):
                             "apt-get install dataset-fashion-mnist, or --data-dir")
 
 
-def load_split(folder, split):
-    """'train' or 't10k' -> images f32 [N,1,28,28] = pixel / 255, labels i64 [N]."""
+def load_split(folder, split, dtype=torch.float32):
+    """'train' or 't10k' -> images [N,1,28,28] = pixel * f32(1/255), rounded to f32 before widening; labels i64 [N].
+
+    wattle multiplies, PyTorch's ToTensor divides: one ulp apart for some pixels, which f64 would see.
+    """
     def find(kind):
         return read_idx(sorted(Path(folder).glob(f"{split}-{kind}-ubyte*"))[0])
 
-    images = torch.from_numpy(find("images-idx3").astype(np.float32) / np.float32(255))
-    return images.unsqueeze(1), torch.from_numpy(find("labels-idx1").astype(np.int64))
+    images = torch.from_numpy(find("images-idx3").astype(np.float32) * np.float32(1 / 255))
+    return images.unsqueeze(1).to(dtype), torch.from_numpy(find("labels-idx1").astype(np.int64))
 
 
 def save_weights(net, path):

@@ -3,12 +3,13 @@
 
 PyTorch draws the weights and writes them as safetensors; both sides train with Adam on the rows in file order, pixel / 255.
 Passes when every one of the first 200 losses agrees within 1e-3 relative and the accuracies within 0.3 points.
-    train_200.py [--wattle PATH] [--linear 3] [--conv 4] [--relu 1] [--epochs 2] [--json]
+    train_200.py [--wattle PATH] [--linear 3] [--conv 4] [--relu 1] [--epochs 2] [--dtype f64] [--lr 1e-3] [--json]
     train_200.py --self     PyTorch against PyTorch (other layout, 1 thread): how much rounding alone moves the losses
-At lr 1e-4 both stay within the tolerance for all 200 steps. At larger rates, 1e-3 (the default) among them, it measures
-rounding, not correctness: ReLU and max pooling turn differences of one ulp into other winners, Adam's division by a small
-sqrt(v) turns those into full steps, and PyTorch leaves 1e-3 against itself (contiguous against channels_last) at step 14 with
-lr 1e-3 and at step 55 with lr 3e-4. Read a failure at such a rate beside --self, which prints PyTorch's own spread.
+In f64 both follow each other at Adam's default rate 1e-3, which tests the arithmetic of the whole training. In f32 they do so
+at lr 1e-4, which tests the kernels that trainings use; at larger rates f32 measures rounding, not correctness: ReLU and max
+pooling turn differences of one ulp into other winners, Adam's division by a small sqrt(v) turns those into full steps, and
+PyTorch leaves 1e-3 against itself (contiguous against channels_last) at step 14 with lr 1e-3 and at step 55 with lr 3e-4.
+Read a failure at such a rate beside --self, which prints PyTorch's own spread.
 """
 import argparse
 import csv
@@ -26,12 +27,13 @@ import torch  # noqa: E402
 from study_net import StudyCnn, accuracy, data_folder, load_split, load_weights, save_weights  # noqa: E402
 
 REPO = Path(__file__).resolve().parents[2]
+DTYPES = {"f32": torch.float32, "f64": torch.float64}
 LOSS_TOLERANCE, ACCURACY_POINTS = 1e-3, 0.3
 
 
 def fresh_net(args):
     torch.manual_seed(args.seed)
-    return StudyCnn(args.linear, args.conv, args.relu)
+    return StudyCnn(args.linear, args.conv, args.relu).to(DTYPES[args.dtype])
 
 
 def train_torch(net, args, train, test, layout=torch.contiguous_format):
@@ -56,14 +58,14 @@ def train_wattle(args, folder, work, net, test):
     save_weights(net, work / "init.safetensors")
     command = [args.wattle, "train", "--net", "cnn", "--linear", args.linear, "--conv", args.conv, "--relu", args.relu,
                "--dataset", "fashion-mnist", "--data-dir", folder, "--init", work / "init.safetensors",
-               "--optimizer", "adam", "--lr", args.lr, "--batch", args.batch, "--epochs", args.epochs, "--no-shuffle",
+               "--optimizer", "adam", "--lr", args.lr, "--dtype", args.dtype, "--batch", args.batch, "--epochs", args.epochs, "--no-shuffle",
                "--log", work / "losses.csv", "--save", work / "out.safetensors", "--json"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=REPO)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))}\nexit {done.returncode}: {done.stderr[-2000:]}")
     with open(work / "losses.csv", newline="") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file, skipinitialspace=True)]
-    trained = StudyCnn(args.linear, args.conv, args.relu)
+    trained = fresh_net(args)
     load_weights(trained, work / "out.safetensors")
     return losses, accuracy(trained, *test), reported_accuracy(done.stdout)
 
@@ -93,7 +95,7 @@ def verdict(args, ours, reference, steps_per_epoch):
     if not max(points) <= ACCURACY_POINTS:
         problems.append(f"accuracy {ours[1:]}, PyTorch {reference[1]}")
     worst = max(range(len(errors)), key=errors.__getitem__) if errors else 0
-    return {"cell": [args.linear, args.conv, args.relu], "steps": len(errors), "problems": problems,
+    return {"dtype": args.dtype, "lr": args.lr, "cell": [args.linear, args.conv, args.relu], "steps": len(errors), "problems": problems,
             "worst_relative": errors[worst] if errors else None, "worst_step": worst + 1,
             "median_relative": sorted(errors)[len(errors) // 2] if errors else None,
             "final_loss": [ours[0][-1] if ours[0] else None, reference[0][-1]],
@@ -109,12 +111,13 @@ def main():
                           ("steps", 200), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--dtype", choices=DTYPES, default="f32")
     parser.add_argument("--self", action="store_true", dest="own", help="PyTorch against itself")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(2)
     folder = data_folder(args.data_dir)
-    train, test = load_split(folder, "train"), load_split(folder, "t10k")
+    train, test = (load_split(folder, split, DTYPES[args.dtype]) for split in ("train", "t10k"))
     per_epoch = -(-len(train[0]) // args.batch)
     if per_epoch * args.epochs < args.steps:
         parser.error(f"{args.epochs} epochs are {per_epoch * args.epochs} steps, fewer than --steps {args.steps}")
