@@ -1,12 +1,14 @@
 #include "data/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <system_error>
 
@@ -33,6 +35,27 @@ void sync_folder_of(const std::string& path) {
   ::close(fd);
 }
 
+// A process that was killed while it wrote leaves its temporary file. The next writer of the same
+// file removes it when nobody holds its lock. Young files are spared: theirs may come in a moment.
+void remove_abandoned(const std::string& path) {
+  const fs::path final(path);
+  const std::string prefix = final.filename().string() + ".";
+  std::error_code ignored;
+  const fs::path folder = final.has_parent_path() ? final.parent_path() : fs::path(".");
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix) || !name.ends_with(".tmp")) continue;
+    const std::string id = name.substr(prefix.size(), name.size() - prefix.size() - 4);
+    if (id.empty() || id.find_first_not_of("0123456789-") != id.npos) continue;
+    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) continue;
+    struct stat s {};
+    const bool old = ::fstat(fd, &s) == 0 && ::time(nullptr) - s.st_mtime > 60;
+    if (old && ::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    ::close(fd);
+  }
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path), final_(follow_links(path)) {
@@ -42,11 +65,13 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path), final_(follow_lin
   if (exists && !S_ISREG(old.st_mode))
     throw io_error(str(path_, ": found ", S_ISDIR(old.st_mode) ? "a folder" : "a special file",
                        ", expected a regular file to write"));
+  remove_abandoned(final_);
   do {
     temporary_ = str(final_, ".", static_cast<int64_t>(::getpid()), "-", ++counter, ".tmp");
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) throw_errno(path_, "create", errno);
+  ::flock(fd_, LOCK_EX | LOCK_NB);  // best effort: some network file systems have no locks
   if (exists) (void)!::fchmod(fd_, old.st_mode & 07777);
 }
 

@@ -133,7 +133,9 @@ class HeaderParser {
       fail(str("'", name, "': found ", range.size(), " data_offsets, expected 2"));
     const Entry e{name, type, Shape(sizes), range[0], range[1]};
     if (e.begin > e.end || e.end > data_)
-      fail(str("'", name, "': found data_offsets [", e.begin, ", ", e.end,
+      // offsets in order that end beyond the file: its tail is missing, or they are made up
+      fail(str(e.begin <= e.end && e.begin <= data_ ? "truncated, or wrong offsets: " : "") +
+           str("'", name, "': found data_offsets [", e.begin, ", ", e.end,
                "], expected them in order and within the ", data_, " bytes of data"));
     const int64_t expected = checked_size(sizes, info(type).bytes);
     if (expected != e.end - e.begin)

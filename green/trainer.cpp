@@ -153,8 +153,8 @@ std::string Trainer::fingerprint() const {
              o.net.relu ? 1 : 0, ", data ", d.name, " rows ", d.rows(), ", batch ", o.batch,
              ", optimizer ", o.optimizer, " lr ", o.lr, " schedule ", o.schedule, ", seed ", o.seed,
              ", shuffle ", o.shuffle ? 1 : 0, ", drop_last ", o.drop_last ? 1 : 0, ", frozen ",
-             o.frozen_batches ? 1 : 0,
-             o.dtype == DType::f32 ? "" : str(", dtype ", name(o.dtype)), o.schedule == "constant" ? "" : str(", epochs ", o.epochs));
+             o.frozen_batches ? 1 : 0, o.dtype == DType::f32 ? "" : str(", dtype ", name(o.dtype)),
+             o.schedule == "constant" ? "" : str(", epochs ", o.epochs));
 }
 
 void Trainer::save(const std::string& path, const std::map<std::string, std::string>& extra) const {

@@ -76,6 +76,7 @@ const Op<> op{{
           rules::arity("embedding", in, 2, 2);
           rules::index_dtype("embedding", in, 0);
           rules::rank("embedding", in, 1, 2);
+          rules::room_for_one_more("embedding", in, 0);
           Shape s = in[0].shape();
           s.push_back(in[1].size(1));
           return Metas{{s, in[1].dtype()}};

@@ -48,6 +48,7 @@ const Op<OneHotAttr> op{{
         [](Ins in, const OneHotAttr& a) {
           rules::arity("one_hot", in, 1, 1);
           rules::index_dtype("one_hot", in, 0);
+          rules::room_for_one_more("one_hot", in, 0);
           Shape s = in[0].shape();
           s.push_back(classes(in[0], a));
           return Metas{{s, DType::i64}};

@@ -30,6 +30,13 @@ void index_dtype(const char* op, Ins in, int i) {
     throw dtype_error(str(op, ": operand ", i, " is ", t, ", expected i64 or i32 indices"));
 }
 
+void room_for_one_more(const char* op, Ins in, int i) {
+  if (in[static_cast<size_t>(i)].rank() >= Shape::max_rank)
+    throw shape_error(str(op, ": operand ", i, " (", in[static_cast<size_t>(i)],
+                          ") gets one more dimension, expected at most ", Shape::max_rank - 1,
+                          " now"));
+}
+
 void rank(const char* op, Ins in, int i, int expected) {
   const Tensor& t = in[static_cast<size_t>(i)];
   if (t && t.rank() != expected)

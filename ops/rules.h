@@ -16,6 +16,8 @@ void floating(const char* op, Ins in, int i);
 void index_dtype(const char* op, Ins in, int i);
 /// Throws shape_error unless operand i has exactly `rank` dimensions.
 void rank(const char* op, Ins in, int i, int rank);
+/// Operand i is about to get one more dimension: throws shape_error where it has all there can be.
+void room_for_one_more(const char* op, Ins in, int i);
 
 /// Axes of a reduction as a bit set, from PyTorch's `dim` list (empty = all).
 uint32_t axis_mask(const char* op, const Shape& dim, int rank);

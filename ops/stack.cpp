@@ -40,6 +40,7 @@ Metas stack_shape(Ins in, const StackAttr& a) {
     if (in[i].shape() != s)
       throw shape_error(str("stack: operands 0 and ", i, " have shapes ", s, " and ", in[i].shape(),
                             ", expected equal ones"));
+  rules::room_for_one_more("stack", in, 0);
   s.insert(normalize_axis("stack", a.dim, s.rank() + 1), static_cast<int64_t>(in.size()));
   return {{s, in[0].dtype()}};
 }

@@ -237,6 +237,7 @@ TEST(Safetensors, RefusesWithAMessage) {
   refuse(st("{" + f32("a", "[1,1,1,1,1,1,1,1,1]", "[0,4]") + "}", four), {"found 9 dimensions"});
   refuse(st("{" + f32("a", "[1]", "[0,4,8]") + "}", eight), {"found 3 data_offsets, expected 2"});
   refuse(st("{" + f32("a", "[1]", "[4,0]") + "}", four), {"found data_offsets [4, 0]"});
+  refuse(st("{" + f32("a", "[2]", "[0,8]") + "}", four), {"truncated", "[0, 8]", "4 bytes"});
   refuse(st("{" + f32("a", "[1]", "[0,4]") + "}", ""), {"[0, 4], expected", "the 0 bytes of data"});
   refuse(st("{" + f32("a", "[2]", "[0,4]") + "}", four), {"span 4 bytes, expected 8 for f32 [2]"});
   refuse(st("{" + f32("a", "[4611686018427387904,4]", "[0,4]") + "}", four), {"more than 2^62"});
@@ -314,6 +315,22 @@ TEST(AtomicFile, SurvivesAKill) {
   EXPECT_EQ(slurp(path), "old");
   write_file(path, std::string_view("new"));  // what the dead process left is in nobody's way
   EXPECT_EQ(slurp(path), "new");
+  EXPECT_EQ(dir.count(), 2u);  // it could be a writer that has not locked it yet
+  for (const auto& e : std::filesystem::directory_iterator(dir.path()))
+    std::filesystem::last_write_time(
+        e.path(), std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+  AtomicFile slow(dir / "f.1-2.tmp.other");  // not a temporary of f
+  {
+    AtomicFile alive(path);  // removes what the killed one left
+    EXPECT_EQ(dir.count(), 3u);
+    for (const auto& e : std::filesystem::directory_iterator(dir.path()))
+      std::filesystem::last_write_time(
+          e.path(), std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+    write_file(path, std::string_view("third"));  // must leave `alive`, which is old and locked
+    alive.write("last");
+    alive.commit();
+  }
+  EXPECT_EQ(slurp(path), "last");
 }
 
 // RLIMIT_FSIZE makes write() fail as a full disk does, with EFBIG in the place of ENOSPC.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ops/ops.h"
 #include "tests/op_checks.h"
 
 namespace wattle {
@@ -115,6 +116,26 @@ TEST_P(OpErrors, WrongOperandsAreRefusedByName) {
 }
 
 std::string name_of(const ::testing::TestParamInfo<const OpBase*>& i) { return i.param->name; }
+TEST(OpErrorsOne, NoRoomForOneMoreDimension) {
+  const Tensor full = Tensor::zeros({1, 1, 1, 1, 1, 1, 1, 1}, DType::i64);
+  const auto message = [](auto&& call) -> std::string {
+    try {
+      call();
+    } catch (const shape_error& e) { return e.what(); }
+    return "nothing was thrown";
+  };
+  const std::string why = "gets one more dimension, expected at most 7";
+  for (const auto& [op, text] : {std::pair{"embedding", message([&] {
+                                             embedding(full, Tensor::zeros({2, 3}));
+                                           })},
+                                 std::pair{"one_hot", message([&] { one_hot(full, 3); })},
+                                 std::pair{"stack", message([&] {
+                                             stack({full, full}, 0);
+                                           })}}) {
+    EXPECT_TRUE(text.starts_with(op) && text.find(why) != text.npos) << text;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, OpErrors, ::testing::ValuesIn(all_ops()), name_of);
 
 }  // namespace
