@@ -7,6 +7,9 @@ install(TARGETS wattle_core wattle EXPORT wattle_targets
 if(WATTLE_TOOLS)
   install(TARGETS wattle_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+if(WATTLE_TESTS)  # with energy/test_kit.h the kit for tests without meters
+  install(TARGETS wattle_fake_nvml LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/wattle)
+endif()
 foreach(folder ${WATTLE_FOLDERS})
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/wattle FILES_MATCHING PATTERN "*.h")

@@ -6,6 +6,7 @@
 namespace wattle::cli {
 
 void add_bench(CLI::App& app);
+void add_meter(CLI::App& app);
 void add_cost(CLI::App& app);
 void add_data(CLI::App& app);
 void add_explain(CLI::App& app);

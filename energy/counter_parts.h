@@ -1,0 +1,95 @@
+// Pieces that the sources share: numbers out of files, wraps, power integrated over time.
+#pragma once
+#include <optional>
+
+#include "energy/meter.h"
+
+namespace wattle::energy {
+
+/// A number as sysfs prints it: decimal digits and a newline, nothing else. Empty text, a sign,
+/// other characters or more than 63 bits give nothing: garbage is no reading.
+std::optional<int64_t> parse_integer(const std::string& text);
+/// A decimal fraction >= 0, "123.456"; nothing otherwise.
+std::optional<double> parse_decimal(const std::string& text);
+/// First line without blanks at its ends.
+std::string first_line(const std::string& text);
+/// Reads and parses; nothing with `why` = "FILE: Permission denied" or "FILE: found 'abc', ...".
+std::optional<int64_t> read_integer(HostIo& io, const std::string& path,
+                                    std::string* why = nullptr);
+std::string error_text(int error_number);
+
+/// Keeps a counter's accumulated value and its faults.
+class Tally {
+ public:
+  void add(double uj) { uj_ += uj; }
+  void fault(std::string why) {
+    ++faults_;
+    why_ = std::move(why);
+  }
+  Reading reading(int64_t ns) const { return {static_cast<int64_t>(uj_), ns, faults_, why_}; }
+
+ private:
+  double uj_ = 0;  // 2^53 uJ are 285 years at 1 W
+  int64_t faults_ = 0;
+  std::string why_;
+};
+
+/// Unrolls a counter that starts again at 0 after `range`: a step back means one wrap, which is
+/// what the kernel's powercap documentation lets one infer and no more.
+class Unroller {
+ public:
+  /// range 0: not known; any step back is then a fault. max_watts: more than the domain can draw,
+  /// to notice when two wraps may lie between readings; `unit_uj` converts raw steps.
+  Unroller(double range, double unit_uj, double max_watts)
+      : range_(range), unit_uj_(unit_uj), max_watts_(max_watts) {}
+  /// Accounts for the raw value `now` read at `ns`.
+  void update(double now, int64_t ns, Tally& tally);
+  /// After a failed reading the next one starts afresh.
+  void forget() { known_ = false; }
+  /// Seconds within which half of the range cannot pass; 0 when it never wraps.
+  double poll_s() const {
+    return range_ > 0 && max_watts_ > 0 ? range_ * unit_uj_ * 1e-6 / max_watts_ / 2 : 0;
+  }
+
+ private:
+  double range_, unit_uj_, max_watts_;
+  bool known_ = false;
+  double last_ = 0;
+  int64_t last_ns_ = 0;
+};
+
+/// Integrates power readings by the trapezoid rule. A gap of more than `longest_s` between readings
+/// is a fault: nobody knows what was drawn meanwhile.
+class PowerIntegral {
+ public:
+  explicit PowerIntegral(double longest_s) : longest_s_(longest_s) {}
+  void update(double watts, int64_t ns, Tally& tally);
+  void forget() { known_ = false; }
+
+ private:
+  double longest_s_;
+  bool known_ = false;
+  double last_ = 0;
+  int64_t last_ns_ = 0;
+};
+
+/// A power sensor as a counter: `read` gives watts or says why not.
+class PowerCounter final : public Counter {
+ public:
+  using ReadWatts = std::optional<double> (*)(HostIo&, const std::string&, std::string*);
+  PowerCounter(std::string source, std::string label, Domain domain, HostIo& io, std::string path,
+               ReadWatts read, double update_s);
+  Reading read() override;
+  double update_s() const override { return update_s_; }
+  double poll_s() const override { return update_s_; }
+
+ private:
+  HostIo& io_;
+  std::string path_;
+  ReadWatts read_;
+  double update_s_;
+  PowerIntegral integral_;
+  Tally tally_;
+};
+
+}  // namespace wattle::energy

@@ -1,0 +1,113 @@
+// RAPL through the powercap tree of Linux: /sys/class/powercap/intel-rapl:0/energy_uj and so on.
+// AMD processors appear there under the same name. Documentation/power/powercap/powercap.rst.
+#include <cerrno>
+#include <map>
+#include <set>
+
+#include "core/error.h"
+#include "energy/counter_parts.h"
+
+namespace wattle::energy {
+namespace {
+
+const std::string tree = "/sys/class/powercap/";
+
+class ZoneCounter final : public Counter {
+ public:
+  ZoneCounter(std::string label, Domain d, HostIo& io, std::string path, double range)
+      : Counter("powercap", std::move(label), d),
+        io_(io),
+        path_(std::move(path)),
+        // 1000 W: more than any package draws. One unit is 1 uJ.
+        unroll_(range, 1, 1000) {}
+  Reading read() override {
+    std::string why;
+    const auto now = read_integer(io_, path_ + "/energy_uj", &why);
+    const int64_t ns = io_.now_ns();
+    if (now) {
+      unroll_.update(static_cast<double>(*now), ns, tally_);
+    } else {
+      tally_.fault(why);
+      unroll_.forget();
+    }
+    return tally_.reading(ns);
+  }
+  double update_s() const override { return 0.001; }
+  double poll_s() const override { return unroll_.poll_s(); }
+
+ private:
+  HostIo& io_;
+  std::string path_;
+  Unroller unroll_;
+  Tally tally_;
+};
+
+std::optional<Domain> domain_of(const std::string& name) {
+  if (name.starts_with("package")) return Domain::package;
+  if (name == "core") return Domain::core;
+  if (name == "uncore") return Domain::uncore;
+  if (name == "dram") return Domain::dram;
+  if (name == "psys") return Domain::psys;
+  return {};
+}
+
+// "intel-rapl:0:1" -> "intel-rapl:0"; "" for a zone at the top.
+std::string parent_of(const std::string& zone) {
+  const size_t first = zone.find(':'), last = zone.rfind(':');
+  return first == last ? std::string() : zone.substr(0, last);
+}
+
+struct Zone {
+  std::string folder, label;
+  Domain domain;
+};
+
+// The zones in order; the mmio tree shows the same registers once more and comes last.
+std::vector<Zone> zones_of(HostIo& io, const std::vector<std::string>& entries) {
+  std::map<std::string, std::string> names;
+  for (const std::string& e : entries)
+    if (e.find(':') != e.npos) names[e] = first_line(io.read_file(tree + e + "/name").text);
+  std::vector<Zone> zones;
+  std::set<std::string> seen;
+  for (const bool mmio : {false, true})
+    for (const auto& [folder, name] : names) {
+      if (folder.starts_with("intel-rapl-mmio") != mmio) continue;
+      const auto domain = domain_of(name);
+      if (!domain) continue;
+      const std::string parent = parent_of(folder);
+      const std::string label = parent.empty() ? name : names[parent] + "/" + name;
+      if (seen.insert(label).second) zones.push_back({folder, label, *domain});
+    }
+  return zones;
+}
+
+}  // namespace
+
+Probed probe_powercap(HostIo& io, const ProbeOptions&) {
+  Probed out;
+  out.report.name = "powercap";
+  int error = 0;
+  const auto entries = io.list("/sys/class/powercap", &error);
+  if (error != 0) {
+    out.report.reason = str(tree, ": ", error_text(error));
+    return out;
+  }
+  const std::vector<Zone> zones = zones_of(io, entries);
+  if (zones.empty()) out.report.reason = str(tree, ": no intel-rapl zone");
+  for (const Zone& z : zones) {
+    const std::string folder = tree + z.folder;
+    std::string why;
+    if (!read_integer(io, folder + "/energy_uj", &why)) {
+      if (why.find(error_text(EACCES)) != why.npos)
+        why += " (readable by root only since CVE-2020-8694; grant it with chmod or a udev rule)";
+      if (out.report.reason.empty()) out.report.reason = why;
+      continue;
+    }
+    const auto range = read_integer(io, folder + "/max_energy_range_uj");
+    out.counters.push_back(
+        std::make_unique<ZoneCounter>(z.label, z.domain, io, folder, double(range.value_or(0))));
+  }
+  return out;
+}
+
+}  // namespace wattle::energy

@@ -1,0 +1,182 @@
+// Sensors of boards: hwmon, the INA3221 of Jetson boards, batteries.
+#include <cerrno>
+
+#include "core/error.h"
+#include "energy/counter_parts.h"
+
+namespace wattle::energy {
+namespace {
+
+// energyN_input of hwmon: cumulative microjoules in 64 bits.
+class HwmonEnergy final : public Counter {
+ public:
+  HwmonEnergy(std::string label, Domain d, HostIo& io, std::string path)
+      : Counter("hwmon", std::move(label), d), io_(io), path_(std::move(path)), unroll_(0, 1, 0) {}
+  Reading read() override {
+    std::string why;
+    const auto now = read_integer(io_, path_, &why);
+    const int64_t ns = io_.now_ns();
+    if (now) {
+      unroll_.update(static_cast<double>(*now), ns, tally_);
+    } else {
+      tally_.fault(why);
+      unroll_.forget();
+    }
+    return tally_.reading(ns);
+  }
+  double update_s() const override { return 0.1; }
+
+ private:
+  HostIo& io_;
+  std::string path_;
+  Unroller unroll_;
+  Tally tally_;
+};
+
+// hwmon's own files are in microwatts.
+std::optional<double> microwatts(HostIo& io, const std::string& path, std::string* why) {
+  const auto v = read_integer(io, path, why);
+  if (!v) return {};
+  return static_cast<double>(*v) * 1e-6;
+}
+
+// `path` up to "|" is the millivolt file, after it the milliampere file.
+std::optional<double> millivolts_times_milliamperes(HostIo& io, const std::string& paths,
+                                                    std::string* why) {
+  const size_t bar = paths.find('|');
+  const auto mv = read_integer(io, paths.substr(0, bar), why);
+  const auto ma = read_integer(io, paths.substr(bar + 1), why);
+  if (!mv || !ma) return {};
+  return static_cast<double>(*mv) * static_cast<double>(*ma) * 1e-6;
+}
+
+// Only a battery that discharges tells what the machine draws.
+std::optional<double> battery_watts(HostIo& io, const std::string& folder, std::string* why) {
+  const std::string status = first_line(io.read_file(folder + "/status").text);
+  if (status != "Discharging") {
+    *why = str(folder, "/status: found '", status, "', expected Discharging");
+    return {};
+  }
+  if (const auto uw = read_integer(io, folder + "/power_now")) return double(*uw) * 1e-6;
+  const auto ua = read_integer(io, folder + "/current_now", why);
+  const auto uv = read_integer(io, folder + "/voltage_now", why);
+  if (!ua || !uv) return {};
+  return static_cast<double>(*ua) * static_cast<double>(*uv) * 1e-12;
+}
+
+Domain hwmon_domain(const std::string& chip, const std::string& label) {
+  if (chip == "i915" || chip == "xe" || chip == "amdgpu" || chip == "nouveau") return Domain::gpu;
+  if (chip == "amd_energy") return label.starts_with("Esocket") ? Domain::package : Domain::core;
+  return Domain::rail;
+}
+
+// One hwmon chip: its energy files, or power where it has no energy.
+void add_chip(HostIo& io, const std::string& folder, CounterList& out) {
+  const std::string chip = first_line(io.read_file(folder + "/name").text);
+  if (chip.starts_with("ina3221")) return;  // probe_jetson knows its rails
+  const std::vector<std::string> files = io.list(folder);
+  bool energy = false;
+  for (const char* kind : {"energy", "power"}) {
+    if (energy) break;
+    for (const std::string& f : files) {
+      const bool average = std::string(kind) == "power" && f.ends_with("_average");
+      if (!f.starts_with(kind) || !(f.ends_with("_input") || average)) continue;
+      const std::string stem = f.substr(0, f.find('_'));
+      if (!parse_integer(stem.substr(std::string(kind).size()))) continue;
+      if (read_integer(io, folder + "/" + stem + "_enable") == 0) continue;
+      if (average && read_integer(io, folder + "/" + stem + "_input")) continue;
+      if (!read_integer(io, folder + "/" + f)) continue;
+      std::string label = first_line(io.read_file(folder + "/" + stem + "_label").text);
+      if (label.empty()) label = stem;
+      const Domain d = hwmon_domain(chip, label);
+      if (std::string(kind) == "energy")
+        out.push_back(std::make_unique<HwmonEnergy>(chip + "/" + label, d, io, folder + "/" + f));
+      else
+        out.push_back(std::make_unique<PowerCounter>("hwmon", chip + "/" + label, d, io,
+                                                     folder + "/" + f, microwatts, 0.1));
+      energy = energy || std::string(kind) == "energy";
+    }
+  }
+}
+
+// The board's input contains the other rails.
+Domain rail_domain(const std::string& name) {
+  std::string s;
+  for (const char c : name) s += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const bool input = s.ends_with("_in") || s.find("system") != s.npos || s.find("total") != s.npos;
+  return input ? Domain::board : Domain::rail;
+}
+
+void add_rails(HostIo& io, const std::string& folder, CounterList& out) {
+  for (int k = 0; k <= 8; ++k) {
+    const std::string n = std::to_string(k);
+    std::string label = first_line(io.read_file(folder + "/in" + n + "_label").text);
+    if (label.empty()) label = first_line(io.read_file(folder + "/rail_name_" + n).text);
+    if (label.empty() || label.find("NC") == 0 || label == "sum of shunt voltages") continue;
+    // Millivolts times milliamperes: what older kernels print in powerK_input is milliwatts and
+    // what newer ones print is microwatts, so that file is not believed.
+    for (const auto& [volt, ampere] :
+         {std::pair{"/in" + n + "_input", "/curr" + n + "_input"},
+          std::pair{"/in_voltage" + n + "_input", "/in_current" + n + "_input"}}) {
+      if (!read_integer(io, folder + volt) || !read_integer(io, folder + ampere)) continue;
+      out.push_back(std::make_unique<PowerCounter>("jetson", label, rail_domain(label), io,
+                                                   folder + volt + "|" + folder + ampere,
+                                                   millivolts_times_milliamperes, 0.1));
+      break;
+    }
+  }
+}
+
+}  // namespace
+
+Probed probe_hwmon(HostIo& io, const ProbeOptions&) {
+  Probed out;
+  out.report.name = "hwmon";
+  int error = 0;
+  const auto chips = io.list("/sys/class/hwmon", &error);
+  for (const std::string& chip : chips) add_chip(io, "/sys/class/hwmon/" + chip, out.counters);
+  if (out.counters.empty())
+    out.report.reason = error != 0 ? str("/sys/class/hwmon: ", error_text(error))
+                                   : "/sys/class/hwmon: no chip with an energy or power file";
+  return out;
+}
+
+Probed probe_jetson(HostIo& io, const ProbeOptions&) {
+  Probed out;
+  out.report.name = "jetson";
+  for (const char* driver : {"ina3221", "ina3221x"}) {
+    const std::string base = std::string("/sys/bus/i2c/drivers/") + driver;
+    for (const std::string& device : io.list(base)) {
+      add_rails(io, base + "/" + device, out.counters);
+      for (const char* sub : {"/hwmon", "/iio:device"})
+        for (const std::string& h : io.list(base + "/" + device + sub))
+          add_rails(io, base + "/" + device + sub + "/" + h, out.counters);
+      for (const std::string& h : io.list(base + "/" + device))
+        if (h.starts_with("iio:device")) add_rails(io, base + "/" + device + "/" + h, out.counters);
+    }
+  }
+  if (out.counters.empty())
+    out.report.reason = "/sys/bus/i2c/drivers/ina3221: no power monitor with labelled rails";
+  return out;
+}
+
+Probed probe_battery(HostIo& io, const ProbeOptions&) {
+  Probed out;
+  out.report.name = "battery";
+  int error = 0;
+  for (const std::string& name : io.list("/sys/class/power_supply", &error)) {
+    const std::string folder = "/sys/class/power_supply/" + name;
+    if (!name.starts_with("BAT")) continue;
+    std::string why;
+    if (battery_watts(io, folder, &why))
+      out.counters.push_back(std::make_unique<PowerCounter>("battery", name, Domain::battery, io,
+                                                            folder, battery_watts, 1));
+    else out.report.reason = why;
+  }
+  if (out.counters.empty() && out.report.reason.empty())
+    out.report.reason = error != 0 ? str("/sys/class/power_supply: ", error_text(error))
+                                   : "/sys/class/power_supply: no battery";
+  return out;
+}
+
+}  // namespace wattle::energy

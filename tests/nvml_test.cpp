@@ -1,0 +1,131 @@
+// NVIDIA's library through a stand-in with scripted GPUs (tests/fake_nvml).
+#include "energy/nvml.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "energy/test_kit.h"
+#include "energy/window.h"
+
+namespace wattle::energy {
+namespace {
+
+class Nvidia : public ::testing::Test {
+ protected:
+  void script(const std::string& text) {
+    std::ofstream(path_) << text;
+    ::setenv("WATTLE_FAKE_NVML", path_.c_str(), 1);
+  }
+  std::shared_ptr<Meter> probe() {
+    return Meter::probe({.nvml_library = WATTLE_FAKE_NVML_LIB}, host);
+  }
+  std::string reason(const Meter& m) {
+    for (const SourceReport& r : m.sources())
+      if (r.name == "nvml") return r.reason;
+    return "";
+  }
+  void TearDown() override {
+    std::filesystem::remove(path_);
+    for (const char* v : {"WATTLE_FAKE_NVML", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"})
+      ::unsetenv(v);
+  }
+  std::shared_ptr<FakeHost> host = fake_cloud();
+
+ private:
+  const std::string path_ =
+      std::filesystem::temp_directory_path() /
+      ("wattle_nvml_" + std::to_string(::testing::UnitTest::GetInstance()->random_seed()) +
+       std::to_string(::getpid()));
+};
+
+const std::string two_gpus =
+    "gpu GPU-aaaaaaaa-1111 H100\nenergy 1000 1000 5000\n"
+    "gpu GPU-bbbbbbbb-2222 H100\nenergy 2000 2000 9000\n";
+
+TEST_F(Nvidia, EnergyCounterInMillijoules) {
+  // probe reads once to see whether there is a counter, then begin, two ends.
+  script("gpu GPU-aaaaaaaa-1111 H100\nenergy 1000 1000 1000 4500\n");
+  auto m = probe();
+  EXPECT_EQ(m->describe(), "nvml H100 GPU-aaaaaaaa");
+  Window first(*m, "no step yet"), second(*m, "step");
+  EXPECT_EQ(first.end().gross.uj, 3'500'000);
+  EXPECT_EQ(second.end().gross.uj, 3'500'000);
+}
+
+TEST_F(Nvidia, NoStepIsZeroWithItsUncertaintyAndNoFault) {
+  script("gpu GPU-aaaaaaaa-1111 H100\nenergy 1000\n");
+  auto m = probe();
+  Window w(*m, "w");
+  host->advance(0.05);
+  const WindowResult r = w.end();
+  EXPECT_TRUE(r.gross.available());
+  EXPECT_EQ(r.gross.uj, 0);
+}
+
+TEST_F(Nvidia, GpusAddUpAndVisibleOnesAreTakenByUuid) {
+  script(two_gpus);
+  EXPECT_EQ(probe()->counters().size(), 2u);
+  ::setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb", 1);
+  EXPECT_EQ(probe()->describe(), "nvml H100 GPU-bbbbbbbb");
+  ::setenv("CUDA_VISIBLE_DEVICES", "1", 1);
+  EXPECT_EQ(probe()->counters().size(), 2u);  // CUDA's own order: a number cannot be mapped
+  ::setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 1);
+  EXPECT_EQ(probe()->describe(), "nvml H100 GPU-bbbbbbbb");
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);
+  EXPECT_FALSE(probe()->available());
+}
+
+TEST_F(Nvidia, WithoutACounterPowerIsIntegrated) {
+  script("gpu GPU-aaaaaaaa-1111 P100\npower 250000\n");
+  auto m = probe();
+  Window w(*m, "w");
+  for (int k = 0; k < 10; ++k) host->advance(0.1), m->read();
+  EXPECT_NEAR(w.end().gross.joules(), 250, 1e-6);
+}
+
+TEST_F(Nvidia, BackwardsIsAFault) {
+  script("gpu GPU-aaaaaaaa-1111 H100\nenergy 5000 5000 4000\n");
+  auto m = probe();
+  Window w(*m, "w");
+  EXPECT_FALSE(w.end().gross.available());
+}
+
+TEST_F(Nvidia, ErrorsAndMigAreRefusedInWords) {
+  script("gpu GPU-aaaaaaaa-1111 H100\nenergy 1\npower 1\nmig\n");
+  EXPECT_NE(reason(*probe()).find("MIG"), std::string::npos);
+  script("gpu GPU-aaaaaaaa-1111 H100\nerror energy 4\nerror fields 4\nerror power 4\n");
+  EXPECT_NE(reason(*probe()).find("Insufficient Permissions"), std::string::npos);
+  script("error init 9\n");
+  EXPECT_NE(reason(*probe()).find("Driver Not Loaded"), std::string::npos);
+  script("error count 4\n");
+  EXPECT_NE(reason(*probe()).find("nvmlDeviceGetCount_v2"), std::string::npos);
+  script("");
+  EXPECT_EQ(reason(*probe()), "no visible GPU");
+}
+
+TEST_F(Nvidia, AbsentOrForeignLibrary) {
+  std::string why;
+  EXPECT_EQ(Nvml::load("/nonexistent/libnvidia-ml.so", &why), nullptr);
+  EXPECT_NE(why.find("cannot be loaded"), std::string::npos);
+  why.clear();
+  EXPECT_EQ(Nvml::load("libz.so.1", &why), nullptr);  // loads, but has none of the functions
+  EXPECT_NE(why.find("lacks"), std::string::npos) << why;
+}
+
+TEST_F(Nvidia, TemperatureAndPowerForLogs) {
+  script("gpu GPU-aaaaaaaa-1111 H100\npower 312500\ntemperature 61\n");
+  std::string why;
+  auto n = Nvml::load(WATTLE_FAKE_NVML_LIB, &why);
+  ASSERT_TRUE(n) << why;
+  const auto d = n->devices(&why);
+  EXPECT_EQ(n->instant_watts(d[0], &why), 312.5);
+  EXPECT_EQ(n->temperature_c(d[0], &why), 61);
+  EXPECT_FALSE(n->energy_mj(d[0], &why));
+  EXPECT_NE(why.find("Not Supported"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace wattle::energy
