@@ -1,8 +1,6 @@
 #include "green/ledger.h"
 
-#include <cmath>
-
-#include "core/dtype.h"
+#include <map>
 
 namespace wattle::green {
 namespace {
@@ -14,17 +12,13 @@ void collect(const nn::Module& m, const std::string& prefix, Kinds& kinds) {
   }
 }
 
-// A table row is needed for arithmetic only; counts of an unknown dtype make the sum unavailable.
-struct Energy {
-  energy::int128 fj = 0;
-  double sd_fj = 0;
-  bool available = true;
-  void add(const energy::Femtojoules& f) {
-    fj += f.fj;
-    sd_fj += f.sd_fj;  // one table, one error: correlated
-    available = available && f.available;
-  }
-};
+void add(LedgerRow& to, const Row& r, const Joules& j, bool first) {
+  to.calls += r.calls;
+  to.cost += r.cost;
+  to.executed += r.executed;
+  to.ns += r.ns;
+  to.joules = first ? j : energy::sum({to.joules, j});
+}
 
 }  // namespace
 
@@ -34,19 +28,12 @@ Kinds module_kinds(const nn::Module& net) {
   return kinds;
 }
 
-energy::Femtojoules row_energy(const Row& row, const energy::Table& table) {
-  Cost c = row.executed;
-  c.read = row.cost.read;
-  c.written = row.cost.written;
-  return energy::femtojoules_of(c, name(row.key.dtype), table);
-}
-
-Ledger make_ledger(const Counters& counters, const Kinds& kinds, const energy::Table& table) {
+Ledger make_ledger(const Counters& counters, const Kinds& kinds, const JouleBasis& basis) {
   Ledger out;
-  std::vector<Energy> energies;
-  Energy total;
+  const RowJoules joules = joules_of_rows(counters, basis);
   std::map<std::pair<std::string, Phase>, size_t> index;
-  for (const Row& r : counters.rows()) {
+  for (size_t i = 0; i < counters.rows().size(); ++i) {
+    const Row& r = counters.rows()[i];
     const std::string layer = counters.path(r.key.scope);
     auto [it, fresh] = index.try_emplace({layer, r.key.phase}, out.rows.size());
     if (fresh) {
@@ -54,32 +41,31 @@ Ledger make_ledger(const Counters& counters, const Kinds& kinds, const energy::T
       out.rows.push_back({.layer = layer,
                           .kind = kind == kinds.end() ? layer : kind->second,
                           .phase = r.key.phase});
-      energies.push_back({});
     }
-    LedgerRow& row = out.rows[it->second];
-    row.calls += r.calls;
-    row.cost += r.cost;
-    row.executed += r.executed;
-    row.ns += r.ns;
-    const energy::Femtojoules f = row_energy(r, table);
-    energies[it->second].add(f);
-    total.add(f);
+    add(out.rows[it->second], r, joules.rows[i], fresh);
     out.calls += r.calls;
     out.cost += r.cost;
     out.executed += r.executed;
     out.ns += r.ns;
   }
-  auto joules = [&](int64_t uj, const Energy& e) {
-    return e.available ? Joules{uj, e.sd_fj * 1e-9, JouleKind::modelled_table, table.name}
-                       : Joules{};
-  };
-  out.joules = joules(energy::microjoules(total.fj), total);
-  std::vector<energy::int128> weights;
-  for (const Energy& e : energies) weights.push_back(e.fj);
-  if (weights.empty()) return out;
-  const auto parts = energy::largest_remainder(weights, energy::microjoules(total.fj));
-  for (size_t i = 0; i < parts.size(); ++i) out.rows[i].joules = joules(parts[i], energies[i]);
+  if (joules.unattributed.available())
+    out.rows.push_back({.layer = unattributed_row,
+                        .kind = unattributed_row,
+                        .phase = Phase::data,
+                        .joules = joules.unattributed});
+  out.ops = joules_per_op(counters, joules);
+  out.joules = joules.total;
+  out.kappa = joules.kappa;
+  out.warning = joules.warning;
+  if (basis.window) {
+    out.idle = basis.window->idle;
+    out.net = basis.window->net;
+  }
   return out;
+}
+
+Ledger make_ledger(const Counters& counters, const Kinds& kinds, const energy::Table& table) {
+  return make_ledger(counters, kinds, JouleBasis{&table});
 }
 
 }  // namespace wattle::green

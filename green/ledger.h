@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/counters.h"
-#include "energy/table_model.h"
+#include "green/row_joules.h"
 #include "nn/module.h"
 
 namespace wattle::green {
@@ -22,15 +22,22 @@ struct LedgerRow {
   Joules joules;
 };
 
-/// Rows in the order in which their layers first ran. Joules are modelled: published energies of
-/// the operations that the kernels executed and of the unique bytes of their operands. The rows'
-/// microjoules add up to those of the total exactly.
+/// Name of the row that holds what a measured window holds beside all ops.
+constexpr const char* unattributed_row = "(unattributed)";
+
+/// Rows in the order in which their layers first ran. The rows' microjoules add up to those of the
+/// total exactly, whatever they are: shares of a measured window, a calibrated model, or published
+/// energies of the operations that the kernels executed and of the unique bytes of their operands.
 struct Ledger {
   std::vector<LedgerRow> rows;
+  std::vector<OpJoules> ops;  ///< the same joules by op and phase (without the unattributed ones)
   int64_t calls = 0;
   Cost cost, executed;
   double ns = 0;
   Joules joules;
+  Joules idle, net;     ///< of a measured window with an idle baseline; else unavailable
+  double kappa = 0;     ///< measured over modelled joules; NaN without a measurement
+  std::string warning;  ///< empty, or why the shares deserve less trust
 };
 
 /// Module kinds by scope path.
@@ -39,8 +46,7 @@ Kinds module_kinds(const nn::Module& net);
 
 Ledger make_ledger(const Counters& counters, const Kinds& kinds,
                    const energy::Table& table = energy::horowitz45());
-
-/// What a row spends according to the table: executed operations, unique bytes.
-energy::Femtojoules row_energy(const Row& row, const energy::Table& table);
+/// The same from the best that `basis` holds.
+Ledger make_ledger(const Counters& counters, const Kinds& kinds, const JouleBasis& basis);
 
 }  // namespace wattle::green

@@ -38,7 +38,12 @@ std::string joule_paragraph(const Analysis& a) {
       return str("<p><b>Joules: ", origin,
                  ".</b> No meter was read. Errors of 50\u00a0% and more "
                  "are common; do not compare with measured figures.</p>\n");
-    default: break;
+    case JouleKind::modelled_calibrated:
+      return str(
+          "<p><b>Modelled: joules (", origin,
+          ").</b> No meter was read. Idle power, joules per operation and joules per byte come "
+          "from a calibration of this host; \u00b1 is the uncertainty of that fit.</p>\n");
+    case JouleKind::modelled_table: break;
   }
   return str("<p><b>Modelled: joules (", origin,
              ").</b> No meter was read. Each operation and byte "
@@ -48,6 +53,12 @@ std::string joule_paragraph(const Analysis& a) {
              "is shared by all nets, so ratios between nets are better known than the "
              "figures themselves; it is not the spread of repeats, which is zero, because a repeat "
              "does the same work.</p>\n");
+}
+
+// First line of the report: nobody may take a model's joules for a meter's.
+std::string joule_line(const StudySettings& settings) {
+  if (settings.energy_sentence.empty()) return "";
+  return str("<p class=\"sub\">", escape_html(settings.energy_sentence), "</p>\n");
 }
 
 std::string oddities(const StudySettings& s) {
@@ -158,7 +169,7 @@ std::string study_report_html(const StudyResult& s) {
   std::string out = str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
                         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n",
                         "<title>", title, "</title>\n<style>", css, "</style>\n</head>\n<body>\n",
-                        "<main>\n<h1>", title, "</h1>\n");
+                        "<main>\n", joule_line(s.settings), "<h1>", title, "</h1>\n");
   out += subtitle(a) + warnings(a) + headline(a) + provenance(a) + oddities(s.settings);
   out += section("Cost by layer type",
                  "FLOPs, time and joules of one run, side by side. Where the three disagree, FLOPs "

@@ -10,6 +10,7 @@
 #include "core/parallel.h"
 #include "core/simd.h"
 #include "data/atomic_file.h"
+#include "green/energy_session.h"
 #include "green/ledger.h"
 #include "green/meta_cost.h"
 #include "green/report.h"
@@ -42,6 +43,7 @@ LayerType type_of(const LedgerRow& r) {
   if (r.kind == "BatchNorm2d") return LayerType::batch_norm;
   if (r.kind.ends_with("Pool2d")) return LayerType::pool;
   if (r.kind == "loss") return LayerType::loss;
+  if (r.kind == unattributed_row) return LayerType::other;
   if (r.phase == Phase::data) return LayerType::data;
   return LayerType::other;
 }
@@ -55,7 +57,8 @@ std::vector<std::string> oddities(const StudyOptions& o) {
           "Nothing non-linear stands between linear layers, so the linear tail is an affine map."};
 }
 
-StudySettings settings_of(const StudyOptions& o, const data::Split& data) {
+StudySettings settings_of(const StudyOptions& o, const data::Split& data,
+                          const EnergySession& energy) {
   StudySettings s;
   s.dataset = o.dataset;
   s.protocol = o.protocol;
@@ -65,7 +68,8 @@ StudySettings settings_of(const StudyOptions& o, const data::Split& data) {
   s.test_rows = data.test.rows();
   s.optimizer = o.protocol == "as-published" ? "adam" : "adam, cosine schedule";
   s.lr = o.lr;
-  s.energy_source = energy::horowitz45().name;
+  s.energy_source = energy.source();
+  s.energy_sentence = energy.sentence();
   s.version = o.version;
   s.cpu = cpu_name();
   s.simd = simd::level_name(simd::level());
@@ -122,7 +126,7 @@ class StudyRunner {
   // that cannot be written is found before hours of work.
   void open() {
     StudyResult before;
-    const StudySettings now = settings_of(options_, data_);
+    const StudySettings now = settings_of(options_, data_, energy_);
     io::make_folders(options_.out);
     if (read_study(options_.out, before)) {
       const std::string difference = settings_difference(before.settings, now);
@@ -173,19 +177,20 @@ class StudyRunner {
     counters() = Counters();
     StudyRun run{.dataset = options_.dataset, .key = item.key, .seed = item.seed};
     std::vector<EpochPoint> curve;
+    EnergyRun energy;
     double seconds = 0, loss_sum = 0;
     int64_t in_epoch = 0;
     while (!stop_) {
+      if (in_epoch == 0) energy_.begin(energy, label(item.key));
       const auto before = std::chrono::steady_clock::now();
       const auto loss = trainer.step();
       seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
       if (!loss) break;
-      if (!std::isfinite(*loss)) {
-        run.diverged = true;
-        break;
-      }
-      loss_sum += *loss;
       ++in_epoch;
+      run.diverged = !std::isfinite(*loss);
+      if (trainer.epoch_ended() || run.diverged) energy.end();  // evaluation is not training
+      if (run.diverged) break;
+      loss_sum += *loss;
       if (trainer.steps() % 4 == 0 || trainer.epoch_ended())
         report(item, index, trainer, *loss, weight);
       if (!trainer.epoch_ended()) continue;
@@ -201,18 +206,25 @@ class StudyRunner {
                        .seconds = seconds});
     }
     if (stop_ && trainer.epoch() < options_.epochs && !run.diverged) return false;
-    const Ledger ledger = make_ledger(counters(), module_kinds(trainer.net()));
+    const Ledger ledger = energy_.ledger(counters(), module_kinds(trainer.net()), energy);
     run.epochs = static_cast<int>(trainer.epoch());
+    run.seconds = seconds;
+    run.params = trainer.net().parameter_count();
+    add_run(run, ledger);
+    result_.curves.insert(result_.curves.end(), curve.begin(), curve.end());
+    weight_done_ += weight;
+    return true;
+  }
+
+  void add_run(StudyRun run, const Ledger& ledger) {
+    note(ledger.warning);
     run.rows = data_.train.rows();
     run.flops_weighted = ledger.cost.flops_weighted();
     run.flops_all = ledger.cost.flops();
     run.bytes = ledger.cost.bytes();
-    run.seconds = seconds;
     run.joules = ledger.joules;
-    run.params = trainer.net().parameter_count();
-    weight_done_ += weight;
     for (const LedgerRow& r : ledger.rows)
-      add_layer_row(result_, {.key = item.key,
+      add_layer_row(result_, {.key = run.key,
                               .layer = r.layer.empty() ? "(none)" : r.layer,
                               .type = type_of(r),
                               .phase = r.phase,
@@ -224,11 +236,17 @@ class StudyRunner {
                               .ms = r.ns * 1e-6,
                               .joules = r.joules});
     result_.runs.push_back(run);
-    result_.curves.insert(result_.curves.end(), curve.begin(), curve.end());
-    return true;
+  }
+
+  // Each warning once, where the report's reader finds it.
+  void note(const std::string& warning) {
+    auto& notes = result_.settings.notes;
+    if (!warning.empty() && std::find(notes.begin(), notes.end(), warning) == notes.end())
+      notes.push_back(warning);
   }
 
   StudyOptions options_;
+  EnergySession energy_;
   std::atomic<bool>& stop_;
   ProgressFn progress_;
   void* ctx_;

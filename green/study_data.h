@@ -94,9 +94,10 @@ struct StudySettings {
   int64_t batch = 0, rows = 0, test_rows = 0;
   std::string optimizer;
   double lr = not_known;
-  std::string energy_source;  ///< table or meter behind the joules
-  std::string version;        ///< of wattle
-  std::string cpu, simd;      ///< host CPU name; instruction set in use
+  std::string energy_source;    ///< table or meter behind the joules
+  std::string energy_sentence;  ///< the same for people: first line of the report
+  std::string version;          ///< of wattle
+  std::string cpu, simd;        ///< host CPU name; instruction set in use
   int threads = 0;
 
   std::string date;  ///< of the first run, ISO 8601

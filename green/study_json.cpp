@@ -46,6 +46,7 @@ Json to_json(const StudySettings& s) {
           {"optimizer", s.optimizer},
           {"lr", number(s.lr)},
           {"energy_source", s.energy_source},
+          {"energy_sentence", s.energy_sentence},
           {"version", s.version},
           {"cpu", s.cpu},
           {"simd", s.simd},
@@ -62,7 +63,9 @@ StudySettings settings(const Json& j) {
   j.at("epochs").get_to(s.epochs), j.at("batch").get_to(s.batch);
   j.at("rows").get_to(s.rows), j.at("test_rows").get_to(s.test_rows);
   j.at("optimizer").get_to(s.optimizer), s.lr = number(j.at("lr"));
-  j.at("energy_source").get_to(s.energy_source), j.at("version").get_to(s.version);
+  j.at("energy_source").get_to(s.energy_source);
+  s.energy_sentence = j.value("energy_sentence", "");
+  j.at("version").get_to(s.version);
   j.at("cpu").get_to(s.cpu), j.at("simd").get_to(s.simd), j.at("threads").get_to(s.threads);
   j.at("date").get_to(s.date), j.at("seeds").get_to(s.seeds);
   for (const Json& k : j.at("nets")) s.nets.push_back(net_key(k));

@@ -51,10 +51,8 @@ void print_summary(const green::StudyResult& r, const std::string& out) {
                 cell(si(double(run.bytes)), -10).c_str(), cell(seconds, -10).c_str(),
                 cell(energy::energy_text(double(run.joules.uj)), -20).c_str());
   }
-  std::printf(
-      "\nEvery run's joules are modelled from a published table (%s); none was measured.\n"
-      "Read %s/report.html; figures in runs.csv, layers.csv, study.json beside it.\n",
-      r.settings.energy_source.c_str(), out.c_str());
+  std::printf("\n%s\nRead %s/report.html; figures in runs.csv, layers.csv, study.json beside it.\n",
+              r.settings.energy_sentence.c_str(), out.c_str());
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 #include "core/counters.h"
 #include "data/atomic_file.h"
 #include "data/safetensors.h"
-#include "green/ledger.h"
+#include "green/energy_session.h"
 #include "green/trainer.h"
 #include "tools/cli.h"
 #include "tools/net_options.h"
@@ -25,6 +25,7 @@ struct Options {
   green::TrainOptions train;
   std::shared_ptr<NetOptions> net;
   std::string dtype = "f32", data_dir, init, save, log, checkpoint;
+  double idle = 2;
   int64_t rows = -1, checkpoint_every = 0, stop_after = 0;
   bool no_shuffle = false, as_json = false, quiet = false;
 };
@@ -110,11 +111,19 @@ void run(Options& o) {
   }
   if (!o.checkpoint.empty()) io::make_folders(o.checkpoint);
   LossLog log(o.log, trainer.steps(), o.train.dtype);
+  green::EnergySession energy(o.idle);
+  if (!o.quiet && !o.as_json) std::printf("%s\n", energy.sentence().c_str());
+  green::EnergyRun measured;
   counters().clear();
   const auto start = std::chrono::steady_clock::now();
   double loss_sum = 0, train_loss = 0;
   int64_t since_epoch = 0;
-  while (const auto loss = trainer.step()) {
+  for (;;) {
+    if (since_epoch == 0) energy.begin(measured, "epoch");
+    const auto loss = trainer.step();
+    if (!loss) break;
+    const bool last = o.stop_after > 0 && trainer.steps() >= o.stop_after;
+    if (trainer.epoch_ended() || last) measured.end();
     log.add(trainer.steps(), *loss);
     loss_sum += *loss;
     ++since_epoch;
@@ -132,11 +141,12 @@ void run(Options& o) {
                     static_cast<long long>(trainer.epoch()), train_loss,
                     trainer.evaluate(split.test).accuracy, seconds_since(start));
     }
-    if (o.stop_after > 0 && trainer.steps() >= o.stop_after) break;
+    if (last) break;
   }
   log.flush();
   const double seconds = seconds_since(start);
-  const green::Ledger ledger = green::make_ledger(counters(), green::module_kinds(trainer.net()));
+  const green::Ledger ledger =
+      energy.ledger(counters(), green::module_kinds(trainer.net()), measured);
   const green::Evaluation test = trainer.evaluate(split.test);
   if (!o.save.empty()) save_weights(trainer.net(), o.save);
   if (o.as_json) {
@@ -189,6 +199,10 @@ void add_train(CLI::App& app) {
                 "Also save every so many steps (default: every epoch)");
   c->add_option("--stop-after", o->stop_after,
                 "End after this step (the training can go on later)");
+  c->add_option("--idle", o->idle,
+                "Seconds for which the idle host is watched first, where there is a meter")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   c->add_flag("--no-shuffle", o->no_shuffle, "Images in the order of the file");
   c->add_flag("--quiet", o->quiet, "Only the last lines");
   c->add_flag("--json", o->as_json, "Result as JSON");

@@ -1,0 +1,46 @@
+// Joules of counter rows: one figure per (scope, op, kernel, dtype, phase), from which sums per
+// layer, op and phase follow as integer sums.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/counters.h"
+#include "energy/attribution.h"
+#include "energy/host_model.h"
+#include "energy/table_model.h"
+#include "energy/window.h"
+
+namespace wattle::green {
+
+/// What joules are made from. The best there is wins: a measured window, shared out by the
+/// calibrated model or by the table; else the calibrated model; else the table.
+struct JouleBasis {
+  const energy::Table* table = &energy::horowitz45();
+  const energy::HostModel* calibrated = nullptr;
+  const energy::WindowResult* window = nullptr;  ///< measured while the rows ran
+  energy::IdleBaseline idle;                     ///< of the host; weighs time where it is known
+};
+
+struct RowJoules {
+  std::vector<Joules> rows;  ///< per row of the counters
+  Joules unattributed;       ///< of a measured window: time that no op stands for; else unavailable
+  Joules total;              ///< rows + unattributed, exactly
+  double kappa = 0;          ///< measured over modelled; NaN without a measurement
+  std::string warning;       ///< empty, or why the shares deserve less trust
+};
+
+/// Rows' microjoules (and the unattributed ones) sum to the total's exactly.
+RowJoules joules_of_rows(const Counters& counters, const JouleBasis& basis);
+
+/// What a row spends according to the table: executed operations, unique bytes.
+energy::Femtojoules row_energy(const Row& row, const energy::Table& table);
+
+/// Joules per "op, phase", in order of first appearance; sums are those of the rows.
+struct OpJoules {
+  std::string op;
+  Phase phase = Phase::forward;
+  Joules joules;
+};
+std::vector<OpJoules> joules_per_op(const Counters& counters, const RowJoules& joules);
+
+}  // namespace wattle::green
