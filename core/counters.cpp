@@ -1,5 +1,7 @@
 #include "core/counters.h"
 
+#include <chrono>
+
 namespace wattle {
 
 std::string_view name(Phase p) {
@@ -21,6 +23,13 @@ size_t Counters::KeyHash::operator()(const RowKey& k) const {
   return h * 0x9E3779B97F4A7C15u >> 7;
 }
 
+namespace {
+int64_t now_ns() {
+  using namespace std::chrono;
+  return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
+}
+}  // namespace
+
 Counters::Counters() { scopes_.push_back({}); }
 
 void Counters::add(const RowKey& key, const Cost& cost, const Cost& executed, double ns) {
@@ -32,6 +41,7 @@ void Counters::add(const RowKey& key, const Cost& cost, const Cost& executed, do
     row->executed += executed;
     row->ns += ns;
   }
+  if (timeline) timeline->push_back({key, cost, executed, ns, now_ns(), true});
 }
 
 std::string Counters::path(int scope) const {
@@ -60,6 +70,7 @@ void Counters::merge(const Counters& other) {
     key.scope = map[static_cast<size_t>(key.scope)];
     auto [it, fresh] = index_.try_emplace(key, rows_.size());
     if (fresh) rows_.push_back({.key = key});
+    if (timeline) timeline->push_back({key, r.cost, r.executed, r.ns, now_ns(), false});
     for (Row* row : {&rows_[it->second], &total_}) {
       row->calls += r.calls;
       row->cost += r.cost;

@@ -40,6 +40,15 @@ struct Row {
   double ns = 0;  ///< wall time inside the kernel
 };
 
+/// One call, for whoever asks for a timeline.
+struct TimedCall {
+  RowKey key;
+  Cost cost, executed;
+  double ns = 0;       ///< inside the kernel
+  int64_t end_ns = 0;  ///< steady clock, when the call was counted
+  bool here = true;    ///< false: made on another thread and handed over at end_ns (a loader)
+};
+
 /// The counters of one thread. Scopes form a tree; scope 0 is the root.
 class Counters {
  public:
@@ -60,6 +69,8 @@ class Counters {
   /// Forgets the rows and the total; scopes stay, as open Scope objects refer to them.
   void clear();
 
+  /// Every call is also appended here while it is set.
+  std::vector<TimedCall>* timeline = nullptr;
   int current = 0;               ///< scope that the next op is credited to
   Phase phase = Phase::forward;  ///< phase that the next op is credited to
 

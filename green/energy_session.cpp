@@ -82,13 +82,17 @@ EnergySession::EnergySession(double idle_s, std::shared_ptr<energy::Meter> meter
   else model_note_ = str("the calibration in ", path, " is not used: ", difference);
 }
 
-Ledger EnergySession::ledger(const Counters& counters, const Kinds& kinds,
-                             const EnergyRun& run) const {
+JouleBasis EnergySession::basis(const EnergyRun& run) const {
   JouleBasis basis;
   basis.calibrated = calibration();
   basis.window = &run.total();
   basis.idle = idle_;
-  return make_ledger(counters, kinds, basis);
+  return basis;
+}
+
+Ledger EnergySession::ledger(const Counters& counters, const Kinds& kinds,
+                             const EnergyRun& run) const {
+  return make_ledger(counters, kinds, basis(run));
 }
 
 std::string EnergySession::source() const {

@@ -41,6 +41,8 @@ class EnergySession {
   const energy::HostModel* calibration() const { return model_ ? &*model_ : nullptr; }
   /// Starts a measured stretch of `run`; call run.end() after it.
   void begin(EnergyRun& run, const std::string& name) { run.begin(*meter_, name, idle_); }
+  /// What joules of a stretch are made from; `run` must outlive it.
+  JouleBasis basis(const EnergyRun& run) const;
   /// Ledger of the counters; joules from the run's windows when they were measured.
   Ledger ledger(const Counters& counters, const Kinds& kinds, const EnergyRun& run) const;
   /// What the joules are, in one sentence for the first line of a report.

@@ -30,7 +30,7 @@ Kinds module_kinds(const nn::Module& net) {
 
 Ledger make_ledger(const Counters& counters, const Kinds& kinds, const JouleBasis& basis) {
   Ledger out;
-  const RowJoules joules = joules_of_rows(counters, basis);
+  const RowJoules joules = joules_of_rows(counters.rows(), basis);
   std::map<std::pair<std::string, Phase>, size_t> index;
   for (size_t i = 0; i < counters.rows().size(); ++i) {
     const Row& r = counters.rows()[i];

@@ -22,9 +22,9 @@ energy::Work work_of_row(const Row& r) {
 }
 
 // Work beside idle power, as the basis models it; false where the model lacks a dtype.
-bool loads_by_calibration(const Counters& c, const energy::HostModel& m,
+bool loads_by_calibration(std::span<const Row> rows, const energy::HostModel& m,
                           std::vector<energy::Load>& out) {
-  for (const Row& r : c.rows()) {
+  for (const Row& r : rows) {
     const energy::Work w = work_of_row(r);
     const Joules d = m.predict_dynamic(w);
     if (!d.available()) return false;
@@ -33,8 +33,9 @@ bool loads_by_calibration(const Counters& c, const energy::HostModel& m,
   return true;
 }
 
-bool loads_by_table(const Counters& c, const energy::Table& t, std::vector<energy::Load>& out) {
-  for (const Row& r : c.rows()) {
+bool loads_by_table(std::span<const Row> rows, const energy::Table& t,
+                    std::vector<energy::Load>& out) {
+  for (const Row& r : rows) {
     const energy::Femtojoules f = row_energy(r, t);
     if (!f.available) return false;
     out.push_back({r.ns * 1e-9, static_cast<double>(f.fj) * 1e-15, f.sd_fj * 1e-15});
@@ -42,21 +43,21 @@ bool loads_by_table(const Counters& c, const energy::Table& t, std::vector<energ
   return true;
 }
 
-RowJoules measured(const Counters& c, const JouleBasis& b) {
+RowJoules measured(std::span<const Row> rows, const JouleBasis& b) {
   std::vector<energy::Load> loads;
   energy::WindowEnergy w{b.window->gross, b.window->seconds, b.idle.known ? b.idle.watts : 0,
                          b.idle.known ? b.idle.sd_watts : 0};
-  bool modelled = b.calibrated && loads_by_calibration(c, *b.calibrated, loads);
+  bool modelled = b.calibrated && loads_by_calibration(rows, *b.calibrated, loads);
   if (modelled) {
     w.idle_watts = b.calibrated->idle_watts();
     w.sd_idle_watts = b.calibrated->sd_idle_watts();
   } else {
     loads.clear();
-    modelled = loads_by_table(c, *b.table, loads);
+    modelled = loads_by_table(rows, *b.table, loads);
   }
   RowJoules out;
   if (!modelled) {  // nothing to share by: the total stands, its parts are not known
-    out.rows.resize(c.rows().size());
+    out.rows.resize(rows.size());
     out.total = out.unattributed = b.window->gross;
     out.kappa = nan_value;
     out.warning = "no model covers every operation: nothing is shared out";
@@ -71,12 +72,12 @@ RowJoules measured(const Counters& c, const JouleBasis& b) {
   return out;
 }
 
-RowJoules calibrated(const Counters& c, const energy::HostModel& m) {
+RowJoules calibrated(std::span<const Row> rows, const energy::HostModel& m) {
   RowJoules out;
   out.kappa = nan_value;
   energy::Work all;
   std::vector<double> weights;
-  for (const Row& r : c.rows()) {
+  for (const Row& r : rows) {
     const energy::Work w = work_of_row(r);
     all += w;
     out.rows.push_back(m.predict(w));
@@ -89,16 +90,16 @@ RowJoules calibrated(const Counters& c, const energy::HostModel& m) {
   return out;
 }
 
-RowJoules by_table(const Counters& c, const energy::Table& t) {
+RowJoules by_table(std::span<const Row> rows, const energy::Table& t) {
   RowJoules out;
   out.kappa = nan_value;
   std::vector<energy::int128> weights;
   energy::int128 fj = 0;
   double sd = 0;
-  for (const Row& r : c.rows()) {
+  for (const Row& r : rows) {
     const energy::Femtojoules f = row_energy(r, t);
     if (!f.available) {
-      out.rows.assign(c.rows().size(), {});
+      out.rows.assign(rows.size(), {});
       return out;
     }
     fj += f.fj;
@@ -119,13 +120,13 @@ energy::Femtojoules row_energy(const Row& row, const energy::Table& table) {
   return energy::femtojoules_of(paid(row), name(row.key.dtype), table);
 }
 
-RowJoules joules_of_rows(const Counters& c, const JouleBasis& b) {
-  if (b.window && b.window->gross.available() && !c.rows().empty()) return measured(c, b);
+RowJoules joules_of_rows(std::span<const Row> rows, const JouleBasis& b) {
+  if (b.window && b.window->gross.available() && !rows.empty()) return measured(rows, b);
   if (b.calibrated) {
-    RowJoules out = calibrated(c, *b.calibrated);
+    RowJoules out = calibrated(rows, *b.calibrated);
     if (out.total.available()) return out;
   }
-  return by_table(c, *b.table);
+  return by_table(rows, *b.table);
 }
 
 std::vector<OpJoules> joules_per_op(const Counters& c, const RowJoules& j) {

@@ -1,6 +1,7 @@
 // Joules of counter rows: one figure per (scope, op, kernel, dtype, phase), from which sums per
 // layer, op and phase follow as integer sums.
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,7 @@ struct RowJoules {
 };
 
 /// Rows' microjoules (and the unattributed ones) sum to the total's exactly.
-RowJoules joules_of_rows(const Counters& counters, const JouleBasis& basis);
+RowJoules joules_of_rows(std::span<const Row> rows, const JouleBasis& basis);
 
 /// What a row spends according to the table: executed operations, unique bytes.
 energy::Femtojoules row_energy(const Row& row, const energy::Table& table);

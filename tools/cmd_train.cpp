@@ -11,7 +11,9 @@
 #include "core/counters.h"
 #include "data/atomic_file.h"
 #include "data/safetensors.h"
+#include "green/chrome_trace.h"
 #include "green/energy_session.h"
+#include "green/prometheus.h"
 #include "green/trainer.h"
 #include "tools/cli.h"
 #include "tools/net_options.h"
@@ -24,7 +26,7 @@ using json = nlohmann::ordered_json;
 struct Options {
   green::TrainOptions train;
   std::shared_ptr<NetOptions> net;
-  std::string dtype = "f32", data_dir, init, save, log, checkpoint;
+  std::string dtype = "f32", trace, prometheus, data_dir, init, save, log, checkpoint;
   double idle = 2;
   int64_t rows = -1, checkpoint_every = 0, stop_after = 0;
   bool no_shuffle = false, as_json = false, quiet = false;
@@ -93,6 +95,22 @@ double seconds_since(std::chrono::steady_clock::time_point t) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count();
 }
 
+// The third step: the first two make memory and caches.
+constexpr int64_t traced_step = 2;
+
+std::optional<double> step_with_trace(const Options& o, green::Trainer& trainer,
+                                      green::EnergySession& energy) {
+  green::EnergyRun measured;
+  green::Timeline timeline;
+  energy.begin(measured, "step");
+  const auto loss = trainer.step();
+  measured.end();
+  io::write_file(
+      o.trace, green::chrome_trace_json(timeline.calls(), timeline.begin_ns(),
+                                        energy.basis(measured), "wattle train " + o.net->title()));
+  return loss;
+}
+
 void run(Options& o) {
   o.train.net = o.net->net();
   o.train.shuffle = !o.no_shuffle;
@@ -120,10 +138,16 @@ void run(Options& o) {
   int64_t since_epoch = 0;
   for (;;) {
     if (since_epoch == 0) energy.begin(measured, "epoch");
-    const auto loss = trainer.step();
+    const bool traced = !o.trace.empty() && trainer.steps() == traced_step;
+    const auto loss = traced ? step_with_trace(o, trainer, energy) : trainer.step();
     if (!loss) break;
     const bool last = o.stop_after > 0 && trainer.steps() >= o.stop_after;
     if (trainer.epoch_ended() || last) measured.end();
+    if (!o.prometheus.empty() && (trainer.epoch_ended() || last))
+      io::write_file(o.prometheus,
+                     green::prometheus_text(
+                         energy.ledger(counters(), green::module_kinds(trainer.net()), measured),
+                         trainer.steps(), o.net->title()));
     log.add(trainer.steps(), *loss);
     loss_sum += *loss;
     ++since_epoch;
@@ -199,6 +223,10 @@ void add_train(CLI::App& app) {
                 "Also save every so many steps (default: every epoch)");
   c->add_option("--stop-after", o->stop_after,
                 "End after this step (the training can go on later)");
+  c->add_option("--trace", o->trace,
+                "Chrome/Perfetto trace of the third step: FLOP, bytes and microjoules of every op");
+  c->add_option("--prometheus", o->prometheus,
+                "Text file for the node exporter's textfile collector, rewritten every epoch");
   c->add_option("--idle", o->idle,
                 "Seconds for which the idle host is watched first, where there is a meter")
       ->capture_default_str()
