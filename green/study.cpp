@@ -13,6 +13,7 @@
 #include "green/energy_session.h"
 #include "green/ledger.h"
 #include "green/meta_cost.h"
+#include "green/mlflow_study.h"
 #include "green/report.h"
 #include "green/study_files.h"
 #include "green/trainer.h"
@@ -100,6 +101,7 @@ class StudyRunner {
     if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
     if (o.rows < 1 && o.rows != -1)
       throw value_error(str("--rows: found ", o.rows, ", expected at least one image per class"));
+    if (!o.mlflow.empty()) options_.mlflow = checked_mlflow_url(o.mlflow);
   }
 
   StudyResult run() {
@@ -178,6 +180,8 @@ class StudyRunner {
     StudyRun run{.dataset = options_.dataset, .key = item.key, .seed = item.seed};
     std::vector<EpochPoint> curve;
     EnergyRun energy;
+    const auto mlflow =
+        start_mlflow_run(options_.mlflow, options_.out, result_.settings, item.key, item.seed);
     double seconds = 0, loss_sum = 0;
     int64_t in_epoch = 0;
     while (!stop_) {
@@ -191,6 +195,7 @@ class StudyRunner {
       if (trainer.epoch_ended() || run.diverged) energy.end();  // evaluation is not training
       if (run.diverged) break;
       loss_sum += *loss;
+      if (mlflow) mlflow->metric("loss", *loss, trainer.steps());
       if (trainer.steps() % 4 == 0 || trainer.epoch_ended())
         report(item, index, trainer, *loss, weight);
       if (!trainer.epoch_ended()) continue;
@@ -204,6 +209,10 @@ class StudyRunner {
                        .train_loss = run.train_loss,
                        .accuracy = run.accuracy,
                        .seconds = seconds});
+      if (!mlflow) continue;
+      mlflow->metric("train_loss", run.train_loss, trainer.steps());
+      mlflow->metric("accuracy", run.accuracy, trainer.steps());
+      mlflow->flush();
     }
     if (stop_ && trainer.epoch() < options_.epochs && !run.diverged) return false;
     const Ledger ledger = energy_.ledger(counters(), module_kinds(trainer.net()), energy);
@@ -211,6 +220,7 @@ class StudyRunner {
     run.seconds = seconds;
     run.params = trainer.net().parameter_count();
     add_run(run, ledger);
+    if (mlflow) note(finish_mlflow_run(*mlflow, result_.runs.back(), ledger, trainer.steps()));
     result_.curves.insert(result_.curves.end(), curve.begin(), curve.end());
     weight_done_ += weight;
     return true;

@@ -79,6 +79,7 @@ void add_study(CLI::App& app) {
   l->add_option("--protocol", o->protocol, "fixed, or as-published with the study's oddities")
       ->capture_default_str();
   l->add_flag("--full", *full, "The published 25 epochs");
+  l->add_option("--mlflow", o->mlflow, "Address of an MLflow server, http://HOST:PORT");
   l->add_option("--out", o->out, "Folder of the results; a study that is there continues")
       ->required();
   l->callback([=] {

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include "data/safetensors.h"
 #include "green/chrome_trace.h"
 #include "green/energy_session.h"
+#include "green/mlflow.h"
 #include "green/prometheus.h"
 #include "green/trainer.h"
 #include "tools/cli.h"
@@ -26,7 +28,8 @@ using json = nlohmann::ordered_json;
 struct Options {
   green::TrainOptions train;
   std::shared_ptr<NetOptions> net;
-  std::string dtype = "f32", trace, prometheus, data_dir, init, save, log, checkpoint;
+  std::string dtype = "f32", trace, prometheus, mlflow, mlflow_spool = "wattle-mlflow", data_dir,
+              init, save, log, checkpoint;
   double idle = 2;
   int64_t rows = -1, checkpoint_every = 0, stop_after = 0;
   bool no_shuffle = false, as_json = false, quiet = false;
@@ -111,89 +114,175 @@ std::optional<double> step_with_trace(const Options& o, green::Trainer& trainer,
   return loss;
 }
 
+std::unique_ptr<green::MlflowRun> start_mlflow(const Options& o) {
+  if (o.mlflow.empty()) return nullptr;
+  green::MlflowOptions m;
+  m.url = o.mlflow;
+  m.spool = o.mlflow_spool;
+  m.experiment = "wattle train";
+  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+                       std::chrono::system_clock::now().time_since_epoch())
+                       .count();
+  const green::TrainOptions& t = o.train;
+  return std::make_unique<green::MlflowRun>(
+      m, str(t.net.net, "-s", static_cast<int64_t>(t.seed), "-", static_cast<int64_t>(now)),
+      o.net->title(),
+      std::map<std::string, std::string>{{"net", o.net->title()},
+                                         {"optimizer", t.optimizer},
+                                         {"lr", str(t.lr)},
+                                         {"schedule", t.schedule},
+                                         {"batch", std::to_string(t.batch)},
+                                         {"epochs", std::to_string(t.epochs)},
+                                         {"seed", std::to_string(t.seed)},
+                                         {"dtype", o.dtype}},
+      std::map<std::string, std::string>{});
+}
+
+void finish(green::MlflowRun& m, const green::Evaluation& test, const green::Ledger& ledger,
+            int64_t step) {
+  m.metric("test_accuracy", test.accuracy, step);
+  m.metric("test_loss", test.loss, step);
+  m.metric("flops_weighted", double(ledger.cost.flops_weighted()), step);
+  m.metric("flops_all", double(ledger.cost.flops()), step);
+  m.metric("bytes", double(ledger.cost.bytes()), step);
+  m.ledger(ledger, step);
+  m.finish();
+  if (!m.note().empty()) std::fprintf(stderr, "mlflow: %s\n", m.note().c_str());
+}
+
+// One `wattle train`, from its data to its last line.
+class Training {
+ public:
+  explicit Training(Options& o)
+      : o_(o),
+        split_(load_data(o)),
+        trainer_(o.train, split_.train),
+        state_(o.checkpoint.empty() ? "" : o.checkpoint + "/training.safetensors"),
+        energy_(o.idle) {
+    if (!state_.empty() && access(state_.c_str(), F_OK) == 0) {
+      trainer_.load(state_);
+      if (!o.quiet)
+        std::fprintf(stderr, "continues from %s, step %lld\n", state_.c_str(),
+                     static_cast<long long>(trainer_.steps()));
+    } else if (!o.init.empty()) {
+      load_weights(trainer_.net(), o.init);
+    }
+    if (!o.checkpoint.empty()) io::make_folders(o.checkpoint);
+    log_ = std::make_unique<LossLog>(o.log, trainer_.steps(), o.train.dtype);
+    if (!o.quiet && !o.as_json) std::printf("%s\n", energy_.sentence().c_str());
+    mlflow_ = start_mlflow(o);
+  }
+
+  void run() {
+    counters().clear();
+    start_ = std::chrono::steady_clock::now();
+    for (;;) {
+      if (since_epoch_ == 0) energy_.begin(measured_, "epoch");
+      const bool traced = !o_.trace.empty() && trainer_.steps() == traced_step;
+      const auto loss = traced ? step_with_trace(o_, trainer_, energy_) : trainer_.step();
+      if (!loss) break;
+      const bool last = o_.stop_after > 0 && trainer_.steps() >= o_.stop_after;
+      if (trainer_.epoch_ended() || last) measured_.end();
+      take(*loss);
+      if (trainer_.epoch_ended()) end_epoch();
+      if (last) break;
+    }
+    log_->flush();
+    const double seconds = seconds_since(start_);
+    write_prometheus();
+    const green::Ledger ledger = this->ledger();
+    const green::Evaluation test = trainer_.evaluate(split_.test);
+    if (mlflow_) finish(*mlflow_, test, ledger, trainer_.steps());
+    if (!o_.save.empty()) save_weights(trainer_.net(), o_.save);
+    if (o_.as_json) print_json(test, ledger, seconds);
+    else print(test, ledger, seconds);
+  }
+
+ private:
+  green::Ledger ledger() {
+    return energy_.ledger(counters(), green::module_kinds(trainer_.net()), measured_);
+  }
+
+  // What one step leaves behind: a line of the log, a point, a checkpoint.
+  void take(double loss) {
+    log_->add(trainer_.steps(), loss);
+    if (mlflow_) mlflow_->metric("loss", loss, trainer_.steps());
+    loss_sum_ += loss;
+    ++since_epoch_;
+    const bool every = o_.checkpoint_every > 0 && trainer_.steps() % o_.checkpoint_every == 0;
+    if (state_.empty() || !(trainer_.epoch_ended() || every)) return;
+    log_->flush();  // the log is never behind the checkpoint
+    trainer_.save(state_);
+  }
+
+  void end_epoch() {
+    train_loss_ = loss_sum_ / static_cast<double>(since_epoch_);
+    loss_sum_ = 0;
+    since_epoch_ = 0;
+    write_prometheus();
+    if (mlflow_) mlflow_->flush();
+    if (o_.quiet || o_.as_json) return;
+    std::printf("epoch %lld  loss %.4f  test accuracy %.4f  %.1f s\n",
+                static_cast<long long>(trainer_.epoch()), train_loss_,
+                trainer_.evaluate(split_.test).accuracy, seconds_since(start_));
+  }
+
+  void write_prometheus() {
+    if (o_.prometheus.empty()) return;
+    io::write_file(o_.prometheus,
+                   green::prometheus_text(ledger(), trainer_.steps(), o_.net->title()));
+  }
+
+  void print_json(const green::Evaluation& test, const green::Ledger& l, double seconds) {
+    const json j{{"accuracy", test.accuracy},
+                 {"test_loss", test.loss},
+                 {"train_loss", train_loss_},
+                 {"steps", trainer_.steps()},
+                 {"epochs", trainer_.epoch()},
+                 {"seconds", seconds},
+                 {"params", trainer_.net().parameter_count()},
+                 {"flops_weighted", l.cost.flops_weighted()},
+                 {"flops_all", l.cost.flops()},
+                 {"bytes", l.cost.bytes()},
+                 {"joules", json::parse(l.joules.json())},
+                 {"joules_idle", json::parse(l.idle.json())},
+                 {"joules_net", json::parse(l.net.json())},
+                 {"kappa", std::isfinite(l.kappa) ? json(l.kappa) : json()},
+                 {"energy", energy_.sentence()}};
+    std::printf("%s\n", j.dump(1).c_str());
+  }
+
+  void print(const green::Evaluation& test, const green::Ledger& l, double seconds) {
+    std::printf(
+        "test accuracy %.4f, loss %.4f after %lld steps\n%s FLOP weighted, %s FLOP in all, "
+        "%s bytes, %.1f s\n%s\n",
+        test.accuracy, test.loss, static_cast<long long>(trainer_.steps()),
+        si(double(l.cost.flops_weighted())).c_str(), si(double(l.cost.flops())).c_str(),
+        si(double(l.cost.bytes())).c_str(), seconds, l.joules.str().c_str());
+    if (l.net.available())
+      std::printf("idle %s, net %s\n", l.idle.str().c_str(), l.net.str().c_str());
+    if (!l.warning.empty()) std::printf("warning: %s\n", l.warning.c_str());
+  }
+
+  Options& o_;
+  data::Split split_;
+  green::Trainer trainer_;
+  std::string state_;
+  green::EnergySession energy_;
+  std::unique_ptr<LossLog> log_;
+  green::EnergyRun measured_;
+  std::unique_ptr<green::MlflowRun> mlflow_;
+  std::chrono::steady_clock::time_point start_;
+  double loss_sum_ = 0, train_loss_ = 0;
+  int64_t since_epoch_ = 0;
+};
+
 void run(Options& o) {
   o.train.net = o.net->net();
   o.train.shuffle = !o.no_shuffle;
   o.train.dtype = dtype_from_name(o.dtype);
   green::check_net(o.train.net, green::image_spec(o.net->dataset));
-  data::Split split = load_data(o);
-  green::Trainer trainer(o.train, split.train);
-  const std::string state = o.checkpoint.empty() ? "" : o.checkpoint + "/training.safetensors";
-  if (!state.empty() && access(state.c_str(), F_OK) == 0) {
-    trainer.load(state);
-    if (!o.quiet)
-      std::fprintf(stderr, "continues from %s, step %lld\n", state.c_str(),
-                   static_cast<long long>(trainer.steps()));
-  } else if (!o.init.empty()) {
-    load_weights(trainer.net(), o.init);
-  }
-  if (!o.checkpoint.empty()) io::make_folders(o.checkpoint);
-  LossLog log(o.log, trainer.steps(), o.train.dtype);
-  green::EnergySession energy(o.idle);
-  if (!o.quiet && !o.as_json) std::printf("%s\n", energy.sentence().c_str());
-  green::EnergyRun measured;
-  counters().clear();
-  const auto start = std::chrono::steady_clock::now();
-  double loss_sum = 0, train_loss = 0;
-  int64_t since_epoch = 0;
-  for (;;) {
-    if (since_epoch == 0) energy.begin(measured, "epoch");
-    const bool traced = !o.trace.empty() && trainer.steps() == traced_step;
-    const auto loss = traced ? step_with_trace(o, trainer, energy) : trainer.step();
-    if (!loss) break;
-    const bool last = o.stop_after > 0 && trainer.steps() >= o.stop_after;
-    if (trainer.epoch_ended() || last) measured.end();
-    if (!o.prometheus.empty() && (trainer.epoch_ended() || last))
-      io::write_file(o.prometheus,
-                     green::prometheus_text(
-                         energy.ledger(counters(), green::module_kinds(trainer.net()), measured),
-                         trainer.steps(), o.net->title()));
-    log.add(trainer.steps(), *loss);
-    loss_sum += *loss;
-    ++since_epoch;
-    const bool every = o.checkpoint_every > 0 && trainer.steps() % o.checkpoint_every == 0;
-    if (!state.empty() && (trainer.epoch_ended() || every)) {
-      log.flush();  // the log is never behind the checkpoint
-      trainer.save(state);
-    }
-    if (trainer.epoch_ended()) {
-      train_loss = loss_sum / static_cast<double>(since_epoch);
-      loss_sum = 0;
-      since_epoch = 0;
-      if (!o.quiet && !o.as_json)
-        std::printf("epoch %lld  loss %.4f  test accuracy %.4f  %.1f s\n",
-                    static_cast<long long>(trainer.epoch()), train_loss,
-                    trainer.evaluate(split.test).accuracy, seconds_since(start));
-    }
-    if (last) break;
-  }
-  log.flush();
-  const double seconds = seconds_since(start);
-  const green::Ledger ledger =
-      energy.ledger(counters(), green::module_kinds(trainer.net()), measured);
-  const green::Evaluation test = trainer.evaluate(split.test);
-  if (!o.save.empty()) save_weights(trainer.net(), o.save);
-  if (o.as_json) {
-    const json j{{"accuracy", test.accuracy},
-                 {"test_loss", test.loss},
-                 {"train_loss", train_loss},
-                 {"steps", trainer.steps()},
-                 {"epochs", trainer.epoch()},
-                 {"seconds", seconds},
-                 {"params", trainer.net().parameter_count()},
-                 {"flops_weighted", ledger.cost.flops_weighted()},
-                 {"flops_all", ledger.cost.flops()},
-                 {"bytes", ledger.cost.bytes()},
-                 {"joules", json::parse(ledger.joules.json())}};
-    std::printf("%s\n", j.dump(1).c_str());
-  } else {
-    std::printf(
-        "test accuracy %.4f, loss %.4f after %lld steps\n%s FLOP weighted, %s FLOP in all, "
-        "%s bytes, %.1f s\n%s\n",
-        test.accuracy, test.loss, static_cast<long long>(trainer.steps()),
-        si(double(ledger.cost.flops_weighted())).c_str(), si(double(ledger.cost.flops())).c_str(),
-        si(double(ledger.cost.bytes())).c_str(), seconds, ledger.joules.str().c_str());
-  }
+  Training(o).run();
 }
 
 }  // namespace
@@ -227,6 +316,9 @@ void add_train(CLI::App& app) {
                 "Chrome/Perfetto trace of the third step: FLOP, bytes and microjoules of every op");
   c->add_option("--prometheus", o->prometheus,
                 "Text file for the node exporter's textfile collector, rewritten every epoch");
+  c->add_option("--mlflow", o->mlflow, "Address of an MLflow server, http://HOST:PORT");
+  c->add_option("--mlflow-spool", o->mlflow_spool, "Folder of what the server has not got yet")
+      ->capture_default_str();
   c->add_option("--idle", o->idle,
                 "Seconds for which the idle host is watched first, where there is a meter")
       ->capture_default_str()
