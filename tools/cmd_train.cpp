@@ -225,6 +225,7 @@ class Training {
     std::printf("epoch %lld  loss %.4f  test accuracy %.4f  %.1f s\n",
                 static_cast<long long>(trainer_.epoch()), train_loss_,
                 trainer_.evaluate(split_.test).accuracy, seconds_since(start_));
+    std::fflush(stdout);  // whoever reads a pipe sees the epoch when it ends
   }
 
   void write_prometheus() {
