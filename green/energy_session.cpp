@@ -107,7 +107,7 @@ std::string EnergySession::sentence() const {
   if (measured())
     return str("Joules: totals measured by ", meter_->describe(), ", shared out to layers by ",
                model, ".", note);
-  return str("Joules: modelled by ", model, "; no meter on this host (`wattle meter` says why).",
+  return str("Joules: modelled by ", model, "; no meter on this host (\"wattle meter\" says why).",
              note);
 }
 

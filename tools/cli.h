@@ -7,8 +7,10 @@ namespace wattle::cli {
 
 void add_bench(CLI::App& app);
 void add_calibrate(CLI::App& app);
+void add_carbon(CLI::App& app);
 void add_cost(CLI::App& app);
 void add_data(CLI::App& app);
+void add_experiment(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_meter(CLI::App& app);
 void add_mlflow(CLI::App& app);

@@ -1,8 +1,11 @@
 // wattle bench step: times training steps; as a worker it takes its orders on standard input, so
 // that a peer can be timed in turn with it (bench/README.md has the protocol).
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <sstream>
@@ -11,6 +14,8 @@
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "core/simd.h"
+#include "energy/test_kit.h"
+#include "energy/window.h"
 #include "green/trainer.h"
 #include "tools/cli.h"
 #include "tools/net_options.h"
@@ -100,12 +105,44 @@ void print_profile(int steps) {
   std::printf("in kernels: %.3f ms/step\n", counters().total().ns * 1e-6 / steps);
 }
 
+// Opening and closing a window, on this host's meter or else on a powercap tree of files (five
+// zones of a laptop on the disk: the same system calls, without the hardware behind them).
+void time_windows() {
+  auto meter = energy::Meter::probe(energy::probe_options_from_environment());
+  std::string what = meter->describe();
+  const std::string root =
+      (std::filesystem::temp_directory_path() / ("wattle_bench_" + std::to_string(::getpid())))
+          .string();
+  if (!meter->available()) {
+    energy::fake_laptop()->write_to(root);
+    const auto io = energy::HostIo::real(root);
+    meter = energy::Meter::of(energy::probe_powercap(*io, {}).counters, io);
+    what = meter->describe() + ", as files (no meter on this host)";
+  }
+  std::vector<double> us;
+  for (int i = 0; i < 2000; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    energy::Window w(*meter, "window");
+    w.end();
+    us.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
+                     .count());
+  }
+  std::filesystem::remove_all(root);
+  std::sort(us.begin(), us.end());
+  std::printf(
+      "%s: a window opened and closed in %.1f us (median; 99 %% below %.1f us), %.4f %% of "
+      "100 ms, limit 1 %%\n",
+      what.c_str(), us[us.size() / 2], us[us.size() * 99 / 100], us[us.size() / 2] / 1e5 * 100);
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app) {
   auto* c = app.add_subcommand("bench",
                                "Timings; `./wattle bench --against pytorch` compares with a peer");
   c->require_subcommand(1);
+  c->add_subcommand("window", "What opening and closing a measured window costs")
+      ->callback(time_windows);
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);

@@ -41,7 +41,7 @@ void run(const Options& o) {
   const auto meter = energy::Meter::probe(energy::probe_options_from_environment());
   if (!meter->available()) {
     std::printf(
-        "No meter on this host (`wattle meter` says why): nothing to calibrate, nothing "
+        "No meter on this host (\"wattle meter\" says why): nothing to calibrate, nothing "
         "changed.\n");
     return;
   }

@@ -74,6 +74,8 @@ int main(int argc, char** argv) {
   cli::add_data(app);
   cli::add_bench(app);
   cli::add_meter(app);
+  cli::add_experiment(app);
+  cli::add_carbon(app);
   cli::add_mlflow(app);
   cli::add_calibrate(app);
   try {

@@ -1,0 +1,145 @@
+// samples.csv and experiment.json.
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/error.h"
+#include "green/experiment.h"
+
+namespace wattle::green {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+constexpr const char* header =
+    "variant,round,order,started_s,seconds,joules,joules_sd,joules_kind,joules_source,celsius";
+
+std::string number(double v) {
+  if (!std::isfinite(v)) return "";
+  char buf[40];
+  const auto r = std::to_chars(buf, buf + sizeof buf, v);
+  return std::string(buf, r.ptr);
+}
+
+std::string field(const std::string& s) {
+  if (s.find_first_of(",\"\n") == s.npos) return s;
+  std::string out = "\"";
+  for (const char c : s) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return out + "\"";
+}
+
+// Fields of one record; quoted ones may hold commas, quotes and line feeds.
+std::vector<std::string> record(const std::string& text, size_t& at) {
+  std::vector<std::string> out(1);
+  bool quoted = false;
+  for (; at < text.size(); ++at) {
+    const char c = text[at];
+    if (quoted && c == '"' && at + 1 < text.size() && text[at + 1] == '"') out.back() += '"', ++at;
+    else if (c == '"') quoted = !quoted;
+    else if (!quoted && c == ',') out.emplace_back();
+    else if (!quoted && c == '\n') break;
+    else out.back() += c;
+  }
+  ++at;
+  return out;
+}
+
+template <class T>
+T parsed(const std::string& s, const char* column, const std::string& where) {
+  if (s.empty() && std::is_floating_point_v<T>) return std::numeric_limits<T>::quiet_NaN();
+  T v{};
+  const auto r = std::from_chars(s.data(), s.data() + s.size(), v);
+  if (r.ec != std::errc() || r.ptr != s.data() + s.size())
+    throw value_error(str(where, ": ", column, ": found '", s, "', expected a number"));
+  return v;
+}
+
+json value(double v) { return std::isfinite(v) ? json(v) : json(); }
+
+json to_json(const QuantityAnalysis& q) {
+  json variants = json::array(), pairs = json::array();
+  for (const Distribution& d : q.variants)
+    variants.push_back({{"variant", d.variant},
+                        {"n", d.values.size()},
+                        {"removed", d.removed},
+                        {"mean", value(mean(d.values))},
+                        {"sd", value(sd(d.values))},
+                        {"median", d.values.empty() ? json() : value(quantile(d.values, 0.5))},
+                        {"shapiro_p", value(d.shapiro_p)}});
+  for (const Comparison& c : q.pairs)
+    pairs.push_back(
+        {{"a", c.a},
+         {"b", c.b},
+         {"test", c.by_ranks ? "mann-whitney" : "welch"},
+         {"t", value(c.welch.t)},
+         {"df", value(c.welch.df)},
+         {"u", value(c.ranks.u)},
+         {"p", value(c.p)},
+         {"p_holm", value(c.p_holm)},
+         {"cohens_d", value(c.d)},
+         {"a12", value(c.a12)},
+         {"ratio",
+          {{"lo", value(c.ratio.lo)}, {"mean", value(c.ratio.mid)}, {"hi", value(c.ratio.hi)}}},
+         {"sentence", c.sentence}});
+  return {{"quantity", q.quantity}, {"unit", q.unit}, {"refused", q.refused},
+          {"variants", variants},   {"pairs", pairs}, {"warnings", q.warnings}};
+}
+
+}  // namespace
+
+std::string samples_csv(const std::vector<Sample>& samples) {
+  std::string out = std::string(header) + "\n";
+  for (const Sample& s : samples)
+    out += str(field(s.variant), ",", s.round, ",", s.order, ",", number(s.started_s), ",",
+               number(s.seconds), ",", number(s.joules.joules()), ",", number(s.joules.sd_joules()),
+               ",", energy::name(s.joules.kind), ",", field(s.joules.source), ",",
+               number(s.celsius), "\n");
+  return out;
+}
+
+std::vector<Sample> samples_from_csv(const std::string& text, const std::string& what) {
+  std::vector<Sample> out;
+  if (text.substr(0, text.find('\n')) != header)
+    throw value_error(str(what, ": expected the header ", header));
+  int line = 1;
+  for (size_t at = text.find('\n') + 1; at < text.size();) {
+    const std::vector<std::string> f = record(text, at);
+    const std::string where = str(what, " record ", ++line);
+    if (f.size() != 10)
+      throw value_error(
+          str(where, ": found ", static_cast<int64_t>(f.size()), " fields, expected 10"));
+    Sample s;
+    s.variant = f[0];
+    s.round = parsed<int>(f[1], "round", where);
+    s.order = parsed<int>(f[2], "order", where);
+    s.started_s = parsed<double>(f[3], "started_s", where);
+    s.seconds = parsed<double>(f[4], "seconds", where);
+    s.joules.kind = energy::joule_kind_from_name(f[7]);
+    s.joules.source = f[8];
+    if (s.joules.available()) {
+      s.joules.uj = std::llround(parsed<double>(f[5], "joules", where) * 1e6);
+      s.joules.sd_uj = parsed<double>(f[6], "joules_sd", where) * 1e6;
+    }
+    s.celsius = parsed<double>(f[9], "celsius", where);
+    out.push_back(s);
+  }
+  return out;
+}
+
+std::string experiment_json(const ExperimentAnalysis& a, const ExperimentOptions& o) {
+  const json j{{"energy", a.energy_sentence},
+               {"options",
+                {{"repetitions", o.repetitions},
+                 {"warmup", o.warmup},
+                 {"rest_s", o.rest_s},
+                 {"seed", o.seed},
+                 {"outlier_sigmas", o.outlier_sigmas},
+                 {"alpha", o.alpha}}},
+               {"joules", to_json(a.joules)},
+               {"seconds", to_json(a.seconds)}};
+  return j.dump(1) + "\n";
+}
+
+}  // namespace wattle::green
