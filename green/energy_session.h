@@ -37,6 +37,7 @@ class EnergySession {
 
   energy::Meter& meter() { return *meter_; }
   bool measured() const { return meter_->available(); }
+  energy::HostId host() const { return this_host(*meter_); }
   const energy::IdleBaseline& idle() const { return idle_; }
   const energy::HostModel* calibration() const { return model_ ? &*model_ : nullptr; }
   /// Starts a measured stretch of `run`; call run.end() after it.

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "core/error.h"
+#include "green/csv.h"
 #include "green/experiment.h"
 
 namespace wattle::green {
@@ -15,36 +15,6 @@ using json = nlohmann::ordered_json;
 
 constexpr const char* header =
     "variant,round,order,started_s,seconds,joules,joules_sd,joules_kind,joules_source,celsius";
-
-std::string number(double v) {
-  if (!std::isfinite(v)) return "";
-  char buf[40];
-  const auto r = std::to_chars(buf, buf + sizeof buf, v);
-  return std::string(buf, r.ptr);
-}
-
-std::string field(const std::string& s) {
-  if (s.find_first_of(",\"\n") == s.npos) return s;
-  std::string out = "\"";
-  for (const char c : s) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
-}
-
-// Fields of one record; quoted ones may hold commas, quotes and line feeds.
-std::vector<std::string> record(const std::string& text, size_t& at) {
-  std::vector<std::string> out(1);
-  bool quoted = false;
-  for (; at < text.size(); ++at) {
-    const char c = text[at];
-    if (quoted && c == '"' && at + 1 < text.size() && text[at + 1] == '"') out.back() += '"', ++at;
-    else if (c == '"') quoted = !quoted;
-    else if (!quoted && c == ',') out.emplace_back();
-    else if (!quoted && c == '\n') break;
-    else out.back() += c;
-  }
-  ++at;
-  return out;
-}
 
 template <class T>
 T parsed(const std::string& s, const char* column, const std::string& where) {
@@ -90,13 +60,12 @@ json to_json(const QuantityAnalysis& q) {
 }  // namespace
 
 std::string samples_csv(const std::vector<Sample>& samples) {
-  std::string out = std::string(header) + "\n";
-  for (const Sample& s : samples)
-    out += str(field(s.variant), ",", s.round, ",", s.order, ",", number(s.started_s), ",",
-               number(s.seconds), ",", number(s.joules.joules()), ",", number(s.joules.sd_joules()),
-               ",", energy::name(s.joules.kind), ",", field(s.joules.source), ",",
-               number(s.celsius), "\n");
-  return out;
+  CsvWriter w(header);
+  for (const Sample& s : samples) {
+    w.field(s.variant).field(int64_t{s.round}).field(int64_t{s.order}).field(s.started_s);
+    w.field(s.seconds).field(s.joules).field(s.joules.source).field(s.celsius).end_row();
+  }
+  return w.take();
 }
 
 std::vector<Sample> samples_from_csv(const std::string& text, const std::string& what) {
@@ -104,9 +73,9 @@ std::vector<Sample> samples_from_csv(const std::string& text, const std::string&
   if (text.substr(0, text.find('\n')) != header)
     throw value_error(str(what, ": expected the header ", header));
   int line = 1;
-  for (size_t at = text.find('\n') + 1; at < text.size();) {
-    const std::vector<std::string> f = record(text, at);
-    const std::string where = str(what, " record ", ++line);
+  for (const std::vector<std::string>& f : parse_csv(text)) {
+    const std::string where = str(what, " record ", line);
+    if (line++ == 1) continue;
     if (f.size() != 10)
       throw value_error(
           str(where, ": found ", static_cast<int64_t>(f.size()), " fields, expected 10"));

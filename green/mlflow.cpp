@@ -1,9 +1,9 @@
 #include "green/mlflow.h"
 
-#include <chrono>
 #include <cmath>
 
 #include "core/error.h"
+#include "green/clock_text.h"
 
 namespace wattle::green {
 namespace {
@@ -12,11 +12,6 @@ using json = nlohmann::json;
 
 // MLflow's limits are 1000 metrics, 100 parameters and 100 tags a batch, and 1 MB.
 constexpr size_t metrics_a_batch = 900, entries_a_batch = 100;
-
-int64_t now_ms() {
-  using namespace std::chrono;
-  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
-}
 
 json entry(const std::string& key, const std::string& value, size_t limit) {
   if (value.size() > limit)

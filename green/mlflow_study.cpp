@@ -1,9 +1,9 @@
 #include "green/mlflow_study.h"
 
 #include <charconv>
-#include <chrono>
 
 #include "core/error.h"
+#include "green/clock_text.h"
 #include "green/study.h"
 
 namespace wattle::green {
@@ -26,11 +26,7 @@ std::unique_ptr<MlflowRun> start_mlflow_run(const std::string& url, const std::s
   o.spool = out + "/mlflow";
   o.experiment = "wattle study layers, " + s.dataset;
   // A run that was interrupted is done again from its start, as a run of its own.
-  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
-                       std::chrono::system_clock::now().time_since_epoch())
-                       .count();
-  const std::string key =
-      str(net_name(net), "-s", static_cast<int64_t>(seed), "-", static_cast<int64_t>(now));
+  const std::string key = str(net_name(net), "-s", static_cast<int64_t>(seed), "-", now_ms());
   return std::make_unique<MlflowRun>(
       o, key, str(label(net), ", seed ", static_cast<int64_t>(seed)),
       std::map<std::string, std::string>{{"dataset", s.dataset},

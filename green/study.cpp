@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <ctime>
-#include <fstream>
 
 #include "core/counters.h"
 #include "core/parallel.h"
 #include "core/simd.h"
 #include "data/atomic_file.h"
+#include "green/clock_text.h"
 #include "green/energy_session.h"
 #include "green/ledger.h"
 #include "green/meta_cost.h"
@@ -22,20 +21,6 @@ namespace wattle::green {
 namespace {
 
 NetSpec spec_of(const NetKey& k) { return {k.net, k.linear, k.conv, k.relu != 0}; }
-
-std::string cpu_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "unknown";
-}
-
-std::string now_iso() {
-  const std::time_t t = std::time(nullptr);
-  char buf[32];
-  std::strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&t));
-  return buf;
-}
 
 LayerType type_of(const LedgerRow& r) {
   if (r.kind == "Conv2d") return LayerType::conv;
@@ -72,7 +57,7 @@ StudySettings settings_of(const StudyOptions& o, const data::Split& data,
   s.energy_source = energy.source();
   s.energy_sentence = energy.sentence();
   s.version = o.version;
-  s.cpu = cpu_name();
+  s.cpu = energy.host().cpu;
   s.simd = simd::level_name(simd::level());
   s.threads = num_threads();
   s.date = now_iso();
@@ -233,6 +218,9 @@ class StudyRunner {
     run.flops_all = ledger.cost.flops();
     run.bytes = ledger.cost.bytes();
     run.joules = ledger.joules;
+    run.idle = ledger.idle;
+    run.net = ledger.net;
+    run.kappa = ledger.kappa;
     for (const LedgerRow& r : ledger.rows)
       add_layer_row(result_, {.key = run.key,
                               .layer = r.layer.empty() ? "(none)" : r.layer,

@@ -58,7 +58,9 @@ struct StudyRun {
   int64_t flops_all = 0;        ///< every floating-point operation
   int64_t bytes = 0;            ///< unique bytes read and written
   double seconds = not_known;   ///< wall time of training, measured
-  Joules joules;
+  Joules joules;                ///< all that the machine drew (gross), or modelled
+  Joules idle, net;             ///< of a measured run with an idle baseline: gross = idle + net
+  double kappa = not_known;     ///< measured over modelled
   int64_t params = 0;
   double train_loss = not_known, val_loss = not_known, val_accuracy = not_known;  ///< last epoch
   bool diverged = false;  ///< stopped because the loss was not finite; left out of means

@@ -5,14 +5,15 @@
 #include <string_view>
 #include <vector>
 
+#include "green/csv.h"
 #include "green/study_data.h"
 
 namespace wattle::green {
 
 /// A row per run: dataset,net,linear,conv,relu,seed,epochs,rows,accuracy,flops,seconds,joules,
 /// joules_sd,joules_kind, then flops_all,bytes,params,train_loss,val_loss,val_accuracy,diverged,
-/// joules_source. `flops` are the weighted ones; joules in J, exact to the microjoule; unknown
-/// figures are empty fields.
+/// joules_source,joules_idle,joules_net,kappa. `flops` are the weighted ones; joules in J, exact to
+/// the microjoule; unknown figures are empty fields.
 std::string runs_csv(const StudyResult& s);
 
 /// A row per net, layer and phase, summed over the net's runs: net,linear,conv,relu,layer,type,
@@ -31,9 +32,5 @@ void write_study(const std::string& dir, const StudyResult& s);
 /// Reads `dir`/study.json, from which a study continues; false when there is none. Throws io_error
 /// when there is one that cannot be read.
 bool read_study(const std::string& dir, StudyResult& out);
-
-/// Fields of RFC 4180 text (quotes, doubled quotes, line breaks in quotes; LF or CRLF). Throws
-/// io_error on an unclosed quote.
-std::vector<std::vector<std::string>> parse_csv(std::string_view text);
 
 }  // namespace wattle::green

@@ -85,6 +85,9 @@ Json to_json(const StudyRun& r) {
             {"bytes", r.bytes},
             {"seconds", number(r.seconds)},
             {"joules", to_json(r.joules)},
+            {"joules_idle", to_json(r.idle)},
+            {"joules_net", to_json(r.net)},
+            {"kappa", number(r.kappa)},
             {"params", r.params},
             {"train_loss", number(r.train_loss)},
             {"val_loss", number(r.val_loss)},
@@ -101,6 +104,10 @@ StudyRun run(const Json& j) {
   j.at("flops_weighted").get_to(r.flops_weighted), j.at("flops_all").get_to(r.flops_all);
   j.at("bytes").get_to(r.bytes), r.seconds = number(j.at("seconds"));
   r.joules = joules(j.at("joules")), j.at("params").get_to(r.params);
+  // Files of version 1 from before there were meters lack these.
+  if (j.contains("joules_idle")) r.idle = joules(j.at("joules_idle"));
+  if (j.contains("joules_net")) r.net = joules(j.at("joules_net"));
+  if (j.contains("kappa")) r.kappa = number(j.at("kappa"));
   r.train_loss = number(j.at("train_loss")), r.val_loss = number(j.at("val_loss"));
   r.val_accuracy = number(j.at("val_accuracy")), j.at("diverged").get_to(r.diverged);
   return r;

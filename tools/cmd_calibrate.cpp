@@ -1,12 +1,12 @@
 // wattle calibrate: fits this host's energy model with the meter it has.
 #include <cmath>
 #include <cstdio>
-#include <ctime>
 #include <filesystem>
 
 #include "core/error.h"
 #include "data/atomic_file.h"
 #include "green/calibrate.h"
+#include "green/clock_text.h"
 #include "green/energy_session.h"
 #include "tools/cli.h"
 
@@ -17,13 +17,6 @@ struct Options {
   green::CalibrateOptions calibrate;
   std::string out;
 };
-
-std::string now_iso() {
-  const std::time_t t = std::time(nullptr);
-  char buf[32];
-  std::strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&t));
-  return buf;
-}
 
 void print(const energy::HostModel& m) {
   for (size_t i = 0; i < m.columns.size() && i < m.coef.size(); ++i) {
@@ -55,7 +48,7 @@ void run(const Options& o) {
       });
   energy::FitReport fit = energy::fit_host_model(windows, green::this_host(*meter));
   const double after = green::temperature_c(meter->io());
-  fit.model.date = now_iso();
+  fit.model.date = green::now_iso();
   fit.model.coldest_c = std::fmin(before, after);
   fit.model.hottest_c = std::fmax(before, after);
   print(fit.model);

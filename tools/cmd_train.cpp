@@ -13,6 +13,7 @@
 #include "data/atomic_file.h"
 #include "data/safetensors.h"
 #include "green/chrome_trace.h"
+#include "green/clock_text.h"
 #include "green/energy_session.h"
 #include "green/mlflow.h"
 #include "green/prometheus.h"
@@ -120,13 +121,9 @@ std::unique_ptr<green::MlflowRun> start_mlflow(const Options& o) {
   m.url = o.mlflow;
   m.spool = o.mlflow_spool;
   m.experiment = "wattle train";
-  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
-                       std::chrono::system_clock::now().time_since_epoch())
-                       .count();
   const green::TrainOptions& t = o.train;
   return std::make_unique<green::MlflowRun>(
-      m, str(t.net.net, "-s", static_cast<int64_t>(t.seed), "-", static_cast<int64_t>(now)),
-      o.net->title(),
+      m, str(t.net.net, "-s", static_cast<int64_t>(t.seed), "-", green::now_ms()), o.net->title(),
       std::map<std::string, std::string>{{"net", o.net->title()},
                                          {"optimizer", t.optimizer},
                                          {"lr", str(t.lr)},
