@@ -111,6 +111,7 @@ Replay replay(energy::Meter& meter, const std::function<void()>& once, double mi
   const energy::WindowResult r = w.end();
   counters() = saved;
   out.seconds = r.seconds / static_cast<double>(out.repeats);
+  out.total = r.gross;
   out.gross = energy::mean_of(r.gross, out.repeats);
   out.net = energy::mean_of(r.net, out.repeats);
   out.note = r.note;

@@ -38,7 +38,9 @@ std::vector<energy::CalibrationWindow> calibration_windows(
 struct Replay {
   int64_t repeats = 0;
   double seconds = 0;  ///< of one repeat
-  Joules gross, net;   ///< of one repeat; kind measured and attributed; unavailable without a meter
+  Joules total;        ///< of all repeats, gross
+  Joules gross, net;   ///< of one repeat, rounded to microjoules; kind measured and attributed;
+                       ///< unavailable without a meter
   std::string note;
 };
 Replay replay(energy::Meter& meter, const std::function<void()>& once, double min_s = 0.5,

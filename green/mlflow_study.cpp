@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "core/error.h"
+#include "energy/carbon.h"
 #include "green/clock_text.h"
 #include "green/study.h"
 
@@ -47,7 +48,8 @@ std::unique_ptr<MlflowRun> start_mlflow_run(const std::string& url, const std::s
       std::map<std::string, std::string>{{"wattle.version", s.version}});
 }
 
-std::string finish_mlflow_run(MlflowRun& m, const StudyRun& r, const Ledger& ledger, int64_t step) {
+std::string finish_mlflow_run(MlflowRun& m, const StudyRun& r, const Ledger& ledger, int64_t step,
+                              const std::string& region) {
   m.metric("test_accuracy", r.accuracy, step);
   m.metric("flops_weighted", static_cast<double>(r.flops_weighted), step);
   m.metric("flops_all", static_cast<double>(r.flops_all), step);
@@ -55,6 +57,8 @@ std::string finish_mlflow_run(MlflowRun& m, const StudyRun& r, const Ledger& led
   m.metric("seconds", r.seconds, step);
   m.metric("params", static_cast<double>(r.params), step);
   m.ledger(ledger, step);
+  if (!region.empty())
+    m.metric("carbon/op_g", energy::operational(r.joules, energy::intensity_of(region)).g, step);
   m.finish(r.diverged ? "FAILED" : "FINISHED");
   return m.note();
 }

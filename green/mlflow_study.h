@@ -15,7 +15,7 @@ std::unique_ptr<MlflowRun> start_mlflow_run(const std::string& url, const std::s
 /// Ends it with the figures that runs.csv has: accuracy, FLOPs, bytes, seconds, joules by op and
 /// layer. Returns a note for the reader when something is still in the spool.
 std::string finish_mlflow_run(MlflowRun& mlflow, const StudyRun& run, const Ledger& ledger,
-                              int64_t step);
+                              int64_t step, const std::string& region = "");
 
 /// Sends what a spool folder holds. Returns the number of messages still pending; `report` gets a
 /// line per run. Throws io_error when the folder cannot be read.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "energy/carbon.h"
 #include "green/report_parts.h"
 #include "green/report_text.h"
 
@@ -19,6 +20,14 @@ std::string list(const std::vector<std::string>& items) {
   std::string out = "<ul>\n";
   for (const std::string& s : items) out += str("<li>", escape_html(s), "</li>\n");
   return out + "</ul>\n";
+}
+
+// Grams of the whole study, where the region is known.
+std::string carbon_text(const Analysis& a) {
+  const std::string& region = a.study->settings.region;
+  if (region.empty() || !a.total_energy.available()) return "";
+  return "<br>" +
+         escape_html(energy::operational(a.total_energy, energy::intensity_of(region)).str());
 }
 
 // What the joules are, in one paragraph that depends on their kind.
@@ -119,7 +128,7 @@ std::string subtitle(const Analysis& a) {
                                               si(a.total_energy.sd_joules(), "J", 2), " (",
                                               escape_html(energy_origin(a)), ")")
                                         : std::string("joules not available"),
-             "</p>\n");
+             carbon_text(a), "</p>\n");
 }
 
 std::string section(const std::string& title, const std::string& intro, const std::string& body) {

@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "core/simd.h"
 #include "data/atomic_file.h"
+#include "energy/carbon.h"
 #include "green/clock_text.h"
 #include "green/energy_session.h"
 #include "green/ledger.h"
@@ -56,6 +57,7 @@ StudySettings settings_of(const StudyOptions& o, const data::Split& data,
   s.lr = o.lr;
   s.energy_source = energy.source();
   s.energy_sentence = energy.sentence();
+  s.region = o.region;
   s.version = o.version;
   s.cpu = energy.host().cpu;
   s.simd = simd::level_name(simd::level());
@@ -86,6 +88,7 @@ class StudyRunner {
     if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
     if (o.rows < 1 && o.rows != -1)
       throw value_error(str("--rows: found ", o.rows, ", expected at least one image per class"));
+    if (!o.region.empty()) energy::intensity_of(o.region);
     if (!o.mlflow.empty()) options_.mlflow = checked_mlflow_url(o.mlflow);
   }
 
@@ -205,7 +208,9 @@ class StudyRunner {
     run.seconds = seconds;
     run.params = trainer.net().parameter_count();
     add_run(run, ledger);
-    if (mlflow) note(finish_mlflow_run(*mlflow, result_.runs.back(), ledger, trainer.steps()));
+    if (mlflow)
+      note(finish_mlflow_run(*mlflow, result_.runs.back(), ledger, trainer.steps(),
+                             options_.region));
     result_.curves.insert(result_.curves.end(), curve.begin(), curve.end());
     weight_done_ += weight;
     return true;

@@ -20,6 +20,7 @@ struct StudyOptions {
   double lr = 0;
   int seeds = 2;
   std::vector<NetKey> nets;  ///< empty = default_nets()
+  std::string region;        ///< of the electricity, for grams; empty = none
   std::string mlflow;        ///< address of a tracking server; empty = none
   std::string version = "0.1.0";
 };

@@ -98,6 +98,7 @@ struct StudySettings {
   double lr = not_known;
   std::string energy_source;    ///< table or meter behind the joules
   std::string energy_sentence;  ///< the same for people: first line of the report
+  std::string region;           ///< of the electricity; empty = no grams
   std::string version;          ///< of wattle
   std::string cpu, simd;        ///< host CPU name; instruction set in use
   int threads = 0;

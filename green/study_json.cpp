@@ -47,6 +47,7 @@ Json to_json(const StudySettings& s) {
           {"lr", number(s.lr)},
           {"energy_source", s.energy_source},
           {"energy_sentence", s.energy_sentence},
+          {"region", s.region},
           {"version", s.version},
           {"cpu", s.cpu},
           {"simd", s.simd},
@@ -65,6 +66,7 @@ StudySettings settings(const Json& j) {
   j.at("optimizer").get_to(s.optimizer), s.lr = number(j.at("lr"));
   j.at("energy_source").get_to(s.energy_source);
   s.energy_sentence = j.value("energy_sentence", "");
+  s.region = j.value("region", "");
   j.at("version").get_to(s.version);
   j.at("cpu").get_to(s.cpu), j.at("simd").get_to(s.simd), j.at("threads").get_to(s.threads);
   j.at("date").get_to(s.date), j.at("seeds").get_to(s.seeds);

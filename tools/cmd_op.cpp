@@ -9,6 +9,7 @@
 #include "data/atomic_file.h"
 #include "data/npy.h"
 #include "energy/table_model.h"
+#include "green/calibrate.h"
 #include "ops/ops.h"
 #include "tools/cli.h"
 
@@ -20,6 +21,7 @@ using json = nlohmann::ordered_json;
 struct Request {
   std::string op, kernel, out;
   std::vector<std::string> in, attrs, grad;  ///< attrs as name=value
+  double replay_s = 0;                       ///< repeat the op for so long and measure it
 };
 
 struct Taken {
@@ -65,6 +67,21 @@ Tensor weighted(const OpBase& op, const Tensors& out, const std::vector<std::str
   return total;
 }
 
+// One call, measured: repeated until the meter has moved often enough to be believed.
+json replay_json(const std::function<void()>& once, double seconds) {
+  const auto meter = energy::Meter::probe(energy::probe_options_from_environment());
+  const energy::IdleBaseline idle = energy::measure_idle(*meter, 2);
+  const green::Replay r = green::replay(*meter, once, seconds, idle);
+  const double n = static_cast<double>(r.repeats);
+  return {{"repeats", r.repeats},
+          {"seconds", r.seconds},
+          {"joules_a_call", r.total.available() ? json(r.total.joules() / n) : json()},
+          {"joules", json::parse(r.total.json())},
+          {"joules_net_a_call", json::parse(r.net.json())},
+          {"note", r.note},
+          {"text", r.total.str()}};
+}
+
 json run(const Request& r) {
   const OpBase& op = find_op(r.op);
   const auto attr = op.make_attr();
@@ -102,6 +119,8 @@ json run(const Request& r) {
       if (g[i])
         io::write_npy(str(r.out, "/grad", static_cast<int64_t>(i), ".npy"), contiguous(g[i]));
   }
+  json replayed;
+  if (r.replay_s > 0) replayed = replay_json([&] { apply(op, in, attr.get()); }, r.replay_s);
   const std::string dtype(name(in.empty() || !in[0] ? DType::f32 : in[0].dtype()));
   const Joules j = energy::joules_of(taken.cost, dtype, energy::horowitz45());
   return {{"op", op.name},
@@ -109,7 +128,8 @@ json run(const Request& r) {
           {"cost", to_json(taken.cost)},
           {"executed", to_json(taken.executed)},
           {"ns", taken.ns},
-          {"joules", json::parse(j.json())}};
+          {"joules", json::parse(j.json())},
+          {"replay", replayed}};
 }
 
 Request parse_line(const std::string& line, int number) {
@@ -160,6 +180,9 @@ void add_op(CLI::App& app) {
   c->add_option("--kernel", r->kernel, "Run this kernel, or say why it refuses");
   c->add_option("--out", r->out,
                 "Folder for out0.npy, ..., grad0.npy, ... and operands written in place");
+  c->add_option("--replay", r->replay_s,
+                "Repeat the op for at least so many seconds and measure a call's joules")
+      ->check(CLI::NonNegativeNumber);
   c->add_option("--batch", *batch, "A file with one request per line, as JSON");
   c->add_flag("--json", *as_json, "Print cost and kernel as JSON");
   c->callback([=] {
@@ -174,6 +197,13 @@ void add_op(CLI::App& app) {
           si(j["cost"]["flops"].get<double>()).c_str(),
           si(j["cost"]["bytes_read"].get<double>() + j["cost"]["bytes_written"].get<double>())
               .c_str());
+    if (*as_json || j["replay"].is_null()) return;
+    const json& m = j["replay"];
+    std::printf("%lld calls of %.3g s: %s%s\n", m["repeats"].get<long long>(),
+                m["seconds"].get<double>(), m["text"].get<std::string>().c_str(),
+                m["note"].get<std::string>().empty()
+                    ? str(", ", m["joules_a_call"].get<double>(), " J a call").c_str()
+                    : str(" (", m["note"].get<std::string>(), ")").c_str());
   });
 }
 

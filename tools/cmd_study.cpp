@@ -5,6 +5,8 @@
 #include <csignal>
 #include <cstdio>
 
+#include "energy/carbon.h"
+#include "green/meta_cost.h"
 #include "green/study.h"
 #include "tools/cli.h"
 
@@ -38,10 +40,40 @@ void show(void*, const green::StudyProgress& p) {
                terminal && !(last && p.run + 1 == p.runs) ? "" : "\n");
 }
 
+JouleKind kind_of(const green::StudyResult& r) {
+  JouleKind weakest = JouleKind::measured;
+  for (const green::StudyRun& run : r.runs) weakest = std::max(weakest, run.joules.kind);
+  return r.runs.empty() ? JouleKind::unavailable : weakest;
+}
+
+// Cost(R) = E x D x H of Green AI, known before a run: joules of an example by the table, times
+// examples, times trainings; against what the runs took.
+void print_red_ai(const green::StudyResult& r) {
+  double predicted = 0;
+  std::vector<Joules> taken;
+  for (const green::StudyRun& run : r.runs) {
+    const green::NetSpec spec{run.key.net, run.key.linear, run.key.conv, run.key.relu != 0};
+    const auto step = green::meta_step_cost(spec, green::image_spec(run.dataset), r.settings.batch);
+    const energy::RedAi one{step.ledger.joules.joules() / double(r.settings.batch),
+                            double(run.rows), double(run.epochs), 1};
+    predicted += one.joules();
+    taken.push_back(run.joules);
+  }
+  const Joules total = energy::sum(taken);
+  if (!total.available() || !(predicted > 0)) return;
+  std::printf("E x D x H from shapes (table): %s; the %zu runs: %s, %+.1f %%\n",
+              energy::energy_text(predicted * 1e6).c_str(), r.runs.size(), total.str().c_str(),
+              100 * (total.joules() / predicted - 1));
+  if (!r.settings.region.empty())
+    std::printf("carbon: %s\n",
+                energy::operational(total, energy::intensity_of(r.settings.region)).str().c_str());
+}
+
 void print_summary(const green::StudyResult& r, const std::string& out) {
   std::printf("%s%s%s%s%s%s\n", cell("net", 18).c_str(), cell("accuracy", -10).c_str(),
               cell("FLOP weighted", -16).c_str(), cell("bytes", -10).c_str(),
-              cell("seconds", -10).c_str(), cell("joules (modelled)", -20).c_str());
+              cell("seconds", -10).c_str(),
+              cell(str("joules (", word(kind_of(r)), ")"), -30).c_str());
   for (const green::StudyRun& run : r.runs) {
     char accuracy[16], seconds[16];
     std::snprintf(accuracy, sizeof accuracy, "%.4f", run.accuracy);
@@ -49,9 +81,11 @@ void print_summary(const green::StudyResult& r, const std::string& out) {
     std::printf("%s%s%s%s%s%s\n", cell(label(run.key), 18).c_str(), cell(accuracy, -10).c_str(),
                 cell(si(double(run.flops_weighted)), -16).c_str(),
                 cell(si(double(run.bytes)), -10).c_str(), cell(seconds, -10).c_str(),
-                cell(energy::energy_text(double(run.joules.uj)), -20).c_str());
+                cell(energy::energy_text(double(run.joules.uj)), -30).c_str());
   }
-  std::printf("\n%s\nRead %s/report.html; figures in runs.csv, layers.csv, study.json beside it.\n",
+  std::printf("\n");
+  print_red_ai(r);
+  std::printf("%s\nRead %s/report.html; figures in runs.csv, layers.csv, study.json beside it.\n",
               r.settings.energy_sentence.c_str(), out.c_str());
 }
 
@@ -79,6 +113,9 @@ void add_study(CLI::App& app) {
   l->add_option("--protocol", o->protocol, "fixed, or as-published with the study's oddities")
       ->capture_default_str();
   l->add_flag("--full", *full, "The published 25 epochs");
+  l->add_option(
+      "--region", o->region,
+      "Where the electricity comes from, for grams: a country code (wattle carbon --regions)");
   l->add_option("--mlflow", o->mlflow, "Address of an MLflow server, http://HOST:PORT");
   l->add_option("--out", o->out, "Folder of the results; a study that is there continues")
       ->required();
