@@ -88,7 +88,10 @@ std::vector<Sample> samples_from_csv(const std::string& text, const std::string&
     s.joules.kind = energy::joule_kind_from_name(f[7]);
     s.joules.source = f[8];
     if (s.joules.available()) {
-      s.joules.uj = std::llround(parsed<double>(f[5], "joules", where) * 1e6);
+      const double joules = parsed<double>(f[5], "joules", where);
+      if (!(std::fabs(joules) < 9e12))  // beyond 64 bits of microjoules
+        throw value_error(str(where, ": joules: found '", f[5], "', expected below 9e12"));
+      s.joules.uj = std::llround(joules * 1e6);
       s.joules.sd_uj = parsed<double>(f[6], "joules_sd", where) * 1e6;
     }
     s.celsius = parsed<double>(f[9], "celsius", where);

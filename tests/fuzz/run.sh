@@ -9,13 +9,15 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-readers=${*:-idx cifar10 npy safetensors}
+readers=${*:-idx cifar10 npy safetensors calibration samples forecast}
 cxx=${FUZZ_CXX:-$(command -v clang++ || command -v clang++-14 || true)}
 [ -n "$cxx" ] || { echo "run.sh: found no clang++; install clang, or name one in FUZZ_CXX" >&2; exit 1; }
 out=${FUZZ_OUT:-$root/build/fuzz}
 flags="-std=c++20 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -I$root"
 sources="core/allocator core/dtype core/error core/shape core/tensor data/bytes data/atomic_file
-  data/cifar10 data/gzip data/idx data/npy data/safetensors"
+  data/cifar10 data/gzip data/idx data/npy data/safetensors
+  energy/joules energy/host_model energy/carbon_schedule green/csv green/experiment_files
+  green/stats green/stats_linear green/stats_special"
 
 mkdir -p "$out/objects"
 python3 "$root/tests/fuzz/make_corpus.py" "$out/seeds"
@@ -23,7 +25,7 @@ objects=
 for s in $sources; do
   o=$out/objects/$(basename "$s").o
   # shellcheck disable=SC2086
-  if [ ! -e "$o" ] || [ -n "$(find "$root/core" "$root/data" -newer "$o" -name '*.[hc]*' | head -n 1)" ]; then
+  if [ ! -e "$o" ] || [ -n "$(find "$root/core" "$root/data" "$root/energy" "$root/green" -newer "$o" -name '*.[hc]*' | head -n 1)" ]; then
     $cxx $flags -fsanitize=fuzzer-no-link -c "$root/$s.cpp" -o "$o"
   fi
   objects="$objects $o"
