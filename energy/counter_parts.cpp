@@ -69,11 +69,18 @@ void Unroller::update(double now, int64_t ns, Tally& tally) {
   if (range_ > 0 && max_watts_ > 0 && seconds > poll_s())
     return tally.fault(
         str("not read for ", seconds, " s, in which it may have wrapped more than once"));
-  if (now >= before) return tally.add((now - before) * unit_uj_);
-  if (!(range_ > 0)) return tally.fault("the counter went backwards and its range is not known");
+  const bool back = now < before;
+  if (back && !(range_ > 0 && range_known_))
+    return tally.fault("the counter went backwards and its range is not known");
   // The published maximum is one unit short of the modulus: at most one unit is lost.
-  if (before > range_) return tally.fault(str("read ", before, ", beyond its range ", range_));
-  tally.add((range_ - before + now) * unit_uj_);
+  if (back && before > range_)
+    return tally.fault(str("read ", before, ", beyond its range ", range_));
+  const double step = back ? range_ - before + now : now - before;
+  // In the time allowed between readings no hardware counts half of its range.
+  if (range_ > 0 && max_watts_ > 0 && step > range_ / 2)
+    return tally.fault(str("went from ", before, " to ", now, " in ", seconds,
+                           " s: more than can be drawn, so it was set anew"));
+  tally.add(step * unit_uj_);
 }
 
 void PowerIntegral::update(double watts, int64_t ns, Tally& tally) {

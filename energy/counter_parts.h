@@ -38,10 +38,12 @@ class Tally {
 /// what the kernel's powercap documentation lets one infer and no more.
 class Unroller {
  public:
-  /// range 0: not known; any step back is then a fault. max_watts: more than the domain can draw,
-  /// to notice when two wraps may lie between readings; `unit_uj` converts raw steps.
-  Unroller(double range, double unit_uj, double max_watts)
-      : range_(range), unit_uj_(unit_uj), max_watts_(max_watts) {}
+  /// range 0: it never starts again, and any step back is a fault. max_watts: more than the domain
+  /// can draw, to notice when two wraps may lie between readings, and steps that no hardware makes;
+  /// `unit_uj` converts raw steps. range_known false: `range` is only the least it can be, which
+  /// limits the time between readings, and a step back is a fault.
+  Unroller(double range, double unit_uj, double max_watts, bool range_known = true)
+      : range_(range), unit_uj_(unit_uj), max_watts_(max_watts), range_known_(range_known) {}
   /// Accounts for the raw value `now` read at `ns`.
   void update(double now, int64_t ns, Tally& tally);
   /// After a failed reading the next one starts afresh.
@@ -53,7 +55,7 @@ class Unroller {
 
  private:
   double range_, unit_uj_, max_watts_;
-  bool known_ = false;
+  bool range_known_, known_ = false;
   double last_ = 0;
   int64_t last_ns_ = 0;
 };

@@ -120,17 +120,28 @@ class RealHost final : public HostIo {
     }
     if (child == 0) {
       ::setpgid(0, 0);  // so that a pipeline can be stopped as a whole
+      const int nothing = ::open("/dev/null", O_RDONLY);
+      if (nothing >= 0) ::dup2(nothing, STDIN_FILENO);
       ::dup2(pipe_fd[1], STDOUT_FILENO);
       ::execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
       ::_exit(127);
     }
+    ::setpgid(child, child);  // here as well: whoever comes first
     ::close(pipe_fd[1]);
-    const auto limit = static_cast<int64_t>(timeout_s * 1e9);
-    FileText t = drain(pipe_fd[0], monotonic_ns() + limit, monotonic_ns);
+    const int64_t deadline = monotonic_ns() + static_cast<int64_t>(timeout_s * 1e9);
+    FileText t = drain(pipe_fd[0], deadline, monotonic_ns);
     ::close(pipe_fd[0]);
-    if (t.error == ETIMEDOUT) ::kill(-child, SIGKILL);
     int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    pid_t ended = 0;
+    // Its output may end long before it does.
+    while (t.error == 0 && (ended = ::waitpid(child, &status, WNOHANG)) == 0) {
+      if (monotonic_ns() > deadline) t.error = ETIMEDOUT;
+      else sleep_s(0.001);
+    }
+    if (ended != child) {
+      ::kill(-child, SIGKILL);
+      while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    }
     if (t.error == 0 && status != 0) t.error = ECHILD;
     return t;
   }

@@ -13,10 +13,16 @@ namespace {
 
 // RAPL answers may be worthless in two ways that only show over time: a virtual machine's registers
 // that always hold the same, and two dies that show one counter twice.
-constexpr int looks = 5;
+constexpr int looks = 6;
 constexpr double look_s = 0.02;
+constexpr double patient_look_s = 1.2;  // QEMU hands registers on once a second
+constexpr int equal_steps = 3;
 
 using Gains = std::vector<std::vector<int64_t>>;  // per counter, between looks
+
+bool all_zero(const std::vector<int64_t>& v) {
+  return std::all_of(v.begin(), v.end(), [](int64_t x) { return x == 0; });
+}
 
 Gains watch(const CounterList& counters, HostIo& io) {
   Gains gains(counters.size());
@@ -30,11 +36,26 @@ Gains watch(const CounterList& counters, HostIo& io) {
       last[i] = now;
     }
   }
+  const auto still = [&](size_t i) {
+    const Domain d = counters[i]->domain();
+    const bool counts = d == Domain::package || d == Domain::dram || d == Domain::psys;
+    return counts && all_zero(gains[i]);
+  };
+  bool patience = false;
+  for (size_t i = 0; i < counters.size(); ++i) patience = patience || still(i);
+  if (!patience) return gains;
+  io.sleep_s(patient_look_s);
+  for (size_t i = 0; i < counters.size(); ++i) gains[i].push_back(counters[i]->read().uj - last[i]);
   return gains;
 }
 
-bool all_zero(const std::vector<int64_t>& v) {
-  return std::all_of(v.begin(), v.end(), [](int64_t x) { return x == 0; });
+// Several equal steps in a row, and not of 0. Not all of them need be equal: an update may fall
+// between the readings of the two.
+bool same_steps(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  int equal = 0;
+  for (size_t k = 0; k < a.size() && equal < equal_steps; ++k)
+    equal = a[k] == b[k] && a[k] != 0 ? equal + 1 : 0;
+  return equal == equal_steps;
 }
 
 void judge_rapl(Probed& p, HostIo& io) {
@@ -45,17 +66,23 @@ void judge_rapl(Probed& p, HostIo& io) {
     p.counters.clear();
     return;
   }
-  for (size_t i = 0; i < gains.size(); ++i) {
-    size_t twin = i;
-    for (size_t j = 0; j < i && twin == i; ++j)
-      if (p.counters[j] && p.counters[j]->domain() == p.counters[i]->domain() &&
-          gains[j] == gains[i] && !all_zero(gains[i]))
-        twin = j;
-    if (twin == i) continue;
+  const auto leave_out = [&p](size_t i, const std::string& why) {
     p.report.reason +=
-        str(p.report.reason.empty() ? "" : "; ", p.counters[i]->label(), " shows the counter of ",
-            p.counters[twin]->label(), " once more and is left out");
+        str(p.report.reason.empty() ? "" : "; ", p.counters[i]->label(), why, " and is left out");
     p.counters[i].reset();
+  };
+  for (size_t i = 0; i < gains.size(); ++i) {
+    if (all_zero(gains[i])) {
+      leave_out(i, " never moves");
+      continue;
+    }
+    // Packages only: idle memory of two sockets may well draw the same.
+    for (size_t j = 0; j < i && p.counters[i]->domain() == Domain::package; ++j) {
+      if (!p.counters[j] || p.counters[j]->domain() != Domain::package) continue;
+      if (!same_steps(gains[j], gains[i])) continue;
+      leave_out(i, " shows the counter of " + p.counters[j]->label() + " once more");
+      break;
+    }
   }
   std::erase_if(p.counters, [](const auto& c) { return !c; });
 }

@@ -67,14 +67,18 @@ std::string cpuinfo(const std::string& text, const std::string& key) {
   return {};
 }
 
-// The first CPU of every package.
-std::map<int64_t, std::string> packages(HostIo& io) {
-  std::map<int64_t, std::string> first;
+// The first CPU of every package; on Intel of every die, as its registers belong to dies there
+// (kernel, arch/x86/events/rapl.c).
+using Places = std::map<std::pair<int64_t, int64_t>, std::string>;
+Places packages(HostIo& io, bool per_die) {
+  Places first;
   const std::string folder = "/sys/devices/system/cpu";
   for (const std::string& name : io.list(folder)) {
     if (!name.starts_with("cpu") || !parse_integer(name.substr(3))) continue;
     const auto id = read_integer(io, folder + "/" + name + "/topology/physical_package_id");
-    if (id) first.try_emplace(*id, "/dev/cpu/" + name.substr(3) + "/msr");
+    if (!id) continue;
+    const auto die = read_integer(io, folder + "/" + name + "/topology/die_id");
+    first.try_emplace({*id, per_die ? die.value_or(0) : 0}, "/dev/cpu/" + name.substr(3) + "/msr");
   }
   return first;
 }
@@ -111,7 +115,10 @@ Probed probe_msr(HostIo& io, const ProbeOptions& o) {
   const int64_t model =
       cpuinfo(info, "cpu family") == "6" ? parse_integer(cpuinfo(info, "model")).value_or(0) : 0;
   const uint64_t unit_register = is_intel ? 0x606 : 0xC0010299;
-  for (const auto& [package, path] : packages(io)) {
+  const Places places = packages(io, is_intel);
+  int64_t index = -1;
+  for (const auto& [place, path] : places) {
+    ++index;
     uint64_t units = 0;
     if (const int error = io.read_at(path, unit_register, &units, sizeof units); error != 0) {
       out.report.reason = str(path, ": ", error_text(error), " (modprobe msr; CAP_SYS_RAWIO)");
@@ -121,10 +128,9 @@ Probed probe_msr(HostIo& io, const ProbeOptions& o) {
     const auto add = [&](const Register& r) {
       uint64_t raw = 0;
       if (io.read_at(path, r.address, &raw, sizeof raw) != 0) return;  // this model lacks it
-      if (r.domain == Domain::psys && package != packages(io).begin()->first) return;
-      out.counters.push_back(std::make_unique<MsrCounter>(str(r.label, "-", package), r.domain, io,
-                                                          path, r.address,
-                                                          unit_of(r.domain, unit, model)));
+      if (r.domain == Domain::psys && index != 0) return;
+      out.counters.push_back(std::make_unique<MsrCounter>(
+          str(r.label, "-", index), r.domain, io, path, r.address, unit_of(r.domain, unit, model)));
     };
     if (is_intel) std::for_each(std::begin(intel), std::end(intel), add);
     else std::for_each(std::begin(amd), std::end(amd), add);

@@ -14,12 +14,13 @@ const std::string tree = "/sys/class/powercap/";
 
 class ZoneCounter final : public Counter {
  public:
+  // `range` 0: not known; then no counter of RAPL has less than 32 bits of 15.258 uJ.
   ZoneCounter(std::string label, Domain d, HostIo& io, std::string path, double range)
       : Counter("powercap", std::move(label), d),
         io_(io),
         path_(std::move(path)),
         // 1000 W: more than any package draws. One unit is 1 uJ.
-        unroll_(range, 1, 1000) {}
+        unroll_(range > 0 ? range : 65532610987.0, 1, 1000, range > 0) {}
   Reading read() override {
     std::string why;
     const auto now = read_integer(io_, path_ + "/energy_uj", &why);
@@ -47,7 +48,7 @@ std::optional<Domain> domain_of(const std::string& name) {
   if (name == "core") return Domain::core;
   if (name == "uncore") return Domain::uncore;
   if (name == "dram") return Domain::dram;
-  if (name == "psys") return Domain::psys;
+  if (name.starts_with("psys")) return Domain::psys;  // "psys-1" on a second socket
   return {};
 }
 
@@ -62,13 +63,14 @@ struct Zone {
   Domain domain;
 };
 
-// The zones in order; the mmio tree shows the same registers once more and comes last.
+// The zones in order; the mmio tree shows the same registers once more and comes last. `enabled` is
+// not asked: it switches a zone's power limit, not its counter, and reads 0 on AMD processors and
+// most dram zones (get_domain_enable in the kernel's intel_rapl_common.c).
 std::vector<Zone> zones_of(HostIo& io, const std::vector<std::string>& entries) {
   std::map<std::string, std::string> names;
   for (const std::string& e : entries)
     if (e.find(':') != e.npos) names[e] = first_line(io.read_file(tree + e + "/name").text);
   std::vector<Zone> zones;
-  std::set<std::string> seen;
   for (const bool mmio : {false, true})
     for (const auto& [folder, name] : names) {
       if (folder.starts_with("intel-rapl-mmio") != mmio) continue;
@@ -76,7 +78,7 @@ std::vector<Zone> zones_of(HostIo& io, const std::vector<std::string>& entries) 
       if (!domain) continue;
       const std::string parent = parent_of(folder);
       const std::string label = parent.empty() ? name : names[parent] + "/" + name;
-      if (seen.insert(label).second) zones.push_back({folder, label, *domain});
+      zones.push_back({folder, label, *domain});
     }
   return zones;
 }
@@ -94,7 +96,9 @@ Probed probe_powercap(HostIo& io, const ProbeOptions&) {
   }
   const std::vector<Zone> zones = zones_of(io, entries);
   if (zones.empty()) out.report.reason = str(tree, ": no intel-rapl zone");
+  std::set<std::string> seen;
   for (const Zone& z : zones) {
+    if (seen.contains(z.label)) continue;
     const std::string folder = tree + z.folder;
     std::string why;
     if (!read_integer(io, folder + "/energy_uj", &why)) {
@@ -103,6 +107,7 @@ Probed probe_powercap(HostIo& io, const ProbeOptions&) {
       if (out.report.reason.empty()) out.report.reason = why;
       continue;
     }
+    seen.insert(z.label);
     const auto range = read_integer(io, folder + "/max_energy_range_uj");
     out.counters.push_back(
         std::make_unique<ZoneCounter>(z.label, z.domain, io, folder, double(range.value_or(0))));

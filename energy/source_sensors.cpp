@@ -7,7 +7,8 @@
 namespace wattle::energy {
 namespace {
 
-// energyN_input of hwmon: cumulative microjoules in 64 bits.
+// energyN_input of hwmon: cumulative microjoules in 64 bits. Behind them may lie 32-bit registers
+// that the driver follows only when somebody reads (i915_hwmon.c), hence the polling.
 class HwmonEnergy final : public Counter {
  public:
   HwmonEnergy(std::string label, Domain d, HostIo& io, std::string path)
@@ -25,6 +26,7 @@ class HwmonEnergy final : public Counter {
     return tally_.reading(ns);
   }
   double update_s() const override { return 0.1; }
+  double poll_s() const override { return 30; }
 
  private:
   HostIo& io_;
@@ -50,6 +52,13 @@ std::optional<double> millivolts_times_milliamperes(HostIo& io, const std::strin
   return static_cast<double>(*mv) * static_cast<double>(*ma) * 1e-6;
 }
 
+// Drivers differ in the sign of what flows out of a battery; the status says which way it flows.
+std::optional<int64_t> magnitude(HostIo& io, const std::string& path, std::string* why = nullptr) {
+  const FileText t = io.read_file(path);
+  if (t.error == 0 && t.text.starts_with('-')) return parse_integer(t.text.substr(1));
+  return read_integer(io, path, why);
+}
+
 // Only a battery that discharges tells what the machine draws.
 std::optional<double> battery_watts(HostIo& io, const std::string& folder, std::string* why) {
   const std::string status = first_line(io.read_file(folder + "/status").text);
@@ -57,15 +66,21 @@ std::optional<double> battery_watts(HostIo& io, const std::string& folder, std::
     *why = str(folder, "/status: found '", status, "', expected Discharging");
     return {};
   }
-  if (const auto uw = read_integer(io, folder + "/power_now")) return double(*uw) * 1e-6;
-  const auto ua = read_integer(io, folder + "/current_now", why);
+  if (const auto uw = magnitude(io, folder + "/power_now")) return double(*uw) * 1e-6;
+  const auto ua = magnitude(io, folder + "/current_now", why);
   const auto uv = read_integer(io, folder + "/voltage_now", why);
   if (!ua || !uv) return {};
   return static_cast<double>(*ua) * static_cast<double>(*uv) * 1e-12;
 }
 
-Domain hwmon_domain(const std::string& chip, const std::string& label) {
-  if (chip == "i915" || chip == "xe" || chip == "amdgpu" || chip == "nouveau") return Domain::gpu;
+// Of a graphics board the first channel is the board ("card" where there are labels); others are
+// inside it. amdgpu also reports the graphics part of a processor, which the package contains: only
+// there does a voltage named vddnb exist (amdgpu_pm.c).
+Domain hwmon_domain(HostIo& io, const std::string& folder, const std::string& label, bool first) {
+  const std::string chip = first_line(io.read_file(folder + "/name").text);
+  const bool in_processor = first_line(io.read_file(folder + "/in1_label").text) == "vddnb";
+  if (chip == "i915" || chip == "xe" || chip == "amdgpu" || chip == "nouveau")
+    return first && !in_processor ? Domain::gpu : Domain::rail;
   if (chip == "amd_energy") return label.starts_with("Esocket") ? Domain::package : Domain::core;
   return Domain::rail;
 }
@@ -75,7 +90,7 @@ void add_chip(HostIo& io, const std::string& folder, CounterList& out) {
   const std::string chip = first_line(io.read_file(folder + "/name").text);
   if (chip.starts_with("ina3221")) return;  // probe_jetson knows its rails
   const std::vector<std::string> files = io.list(folder);
-  bool energy = false;
+  bool energy = false, first = true;
   for (const char* kind : {"energy", "power"}) {
     if (energy) break;
     for (const std::string& f : files) {
@@ -88,7 +103,8 @@ void add_chip(HostIo& io, const std::string& folder, CounterList& out) {
       if (!read_integer(io, folder + "/" + f)) continue;
       std::string label = first_line(io.read_file(folder + "/" + stem + "_label").text);
       if (label.empty()) label = stem;
-      const Domain d = hwmon_domain(chip, label);
+      const Domain d = hwmon_domain(io, folder, label, first);
+      first = false;
       if (std::string(kind) == "energy")
         out.push_back(std::make_unique<HwmonEnergy>(chip + "/" + label, d, io, folder + "/" + f));
       else
@@ -166,7 +182,8 @@ Probed probe_battery(HostIo& io, const ProbeOptions&) {
   int error = 0;
   for (const std::string& name : io.list("/sys/class/power_supply", &error)) {
     const std::string folder = "/sys/class/power_supply/" + name;
-    if (!name.starts_with("BAT")) continue;
+    if (first_line(io.read_file(folder + "/type").text) != "Battery") continue;
+    if (first_line(io.read_file(folder + "/scope").text) == "Device") continue;  // a mouse's
     std::string why;
     if (battery_watts(io, folder, &why))
       out.counters.push_back(std::make_unique<PowerCounter>("battery", name, Domain::battery, io,

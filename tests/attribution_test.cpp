@@ -96,6 +96,27 @@ TEST(Attribution, ConservesExactly) {
     EXPECT_GT(seen, 300);
 }
 
+// The check above must be able to fail: two ways in which shares are commonly made break it.
+TEST(Attribution, PlantedFaultsBreakTheSum) {
+  std::mt19937_64 rng(2);
+  std::uniform_real_distribution<double> u(0, 1);
+  int rounded_each = 0, gap_forgotten = 0;
+  for (int trial = 0; trial < 1000; ++trial) {
+    const size_t n = 2 + rng() % 20;
+    std::vector<double> s(n + 1);  // the last one is the gap
+    double sum = 0;
+    for (double& v : s) sum += v = u(rng);
+    const auto window = static_cast<int64_t>(1 + rng() % 1'000'000);
+    int64_t each = 0, without_gap = 0;
+    for (size_t i = 0; i <= n; ++i) each += std::llround(double(window) * s[i] / sum);
+    for (size_t i = 0; i < n; ++i) without_gap += std::llround(double(window) * s[i] / sum);
+    rounded_each += each != window;
+    gap_forgotten += without_gap != window;
+  }
+  EXPECT_GT(rounded_each, 300);
+  EXPECT_GT(gap_forgotten, 990);
+}
+
 TEST(Attribution, DoesNotDependOnTheOrderOfTheItems) {
   std::mt19937_64 rng(3);
   std::vector<Load> loads;

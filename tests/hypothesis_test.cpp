@@ -159,7 +159,7 @@ TEST(Hypothesis, WhatDoesNotExistIsNaN) {
 TEST(Hypothesis, TwoThousandAAExperiments) {
   std::mt19937_64 rng(42);
   std::normal_distribution<double> normal(100, 2);
-  int by_welch = 0, by_ranks = 0, found = 0, not_normal = 0;
+  int by_welch = 0, by_ranks = 0, found = 0, not_normal = 0, peeking = 0;
   constexpr int experiments = 2000;
   for (int e = 0; e < experiments; ++e) {
     Vec a(30), b(30), c(30);
@@ -170,11 +170,19 @@ TEST(Hypothesis, TwoThousandAAExperiments) {
     by_ranks += mann_whitney(a, b).p < 0.05;
     found += welch(a, c).p < 0.05;
     not_normal += shapiro_wilk(a).p < 0.05;
+    // Planted fault: looking after 10, 20 and 30 repetitions and stopping at the first success.
+    bool any = false;
+    for (const size_t n : {10, 20, 30})
+      any =
+          any ||
+          welch(Vec(a.begin(), a.begin() + long(n)), Vec(b.begin(), b.begin() + long(n))).p < 0.05;
+    peeking += any;
   }
   for (const int rejected : {by_welch, by_ranks, not_normal}) {
     EXPECT_GE(rejected, 0.035 * experiments);
     EXPECT_LE(rejected, 0.065 * experiments);
   }
+  EXPECT_GT(peeking, 0.065 * experiments);  // the band catches it
   EXPECT_GE(found, 0.95 * experiments);
   RecordProperty("welch_rejects", by_welch);
   RecordProperty("ranks_reject", by_ranks);

@@ -368,6 +368,7 @@ TEST(Jetson, InputRailFromVoltsTimesAmperes) {
 TEST(Battery, OnlyWhileDischarging) {
   auto h = std::make_shared<FakeHost>();
   const std::string f = "/sys/class/power_supply/BAT0/";
+  h->file(f + "type", {"Battery\n"});
   h->file(f + "status", {"Charging\n"});
   h->file(f + "power_now", {"12000000\n"});
   auto m = probe(h);
