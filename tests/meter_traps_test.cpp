@@ -4,26 +4,12 @@
 #include <cerrno>
 
 #include "energy/counter_parts.h"
-#include "energy/meter.h"
-#include "energy/test_kit.h"
+#include "tests/meter_probe.h"
 
 namespace wattle::energy {
 namespace {
 
-std::shared_ptr<Meter> probe(std::shared_ptr<FakeHost> h, ProbeOptions o = {}) {
-  o.nvml_library = "/nonexistent/libnvidia-ml.so";  // no test may find a real one
-  return Meter::probe(o, std::move(h));
-}
-
-std::string reason(const Meter& m, const std::string& name) {
-  for (const SourceReport& r : m.sources())
-    if (r.name == name) return r.reason;
-  return "no such source";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != text.npos;
-}
+std::string reason(const Meter& m, const std::string& name) { return report(m, name).reason; }
 
 const std::string zone0 = "/sys/class/powercap/intel-rapl:0/energy_uj";
 
