@@ -98,18 +98,42 @@ void PowerIntegral::update(double watts, int64_t ns, Tally& tally) {
   else tally.add(mean * seconds * 1e6);
 }
 
-PowerCounter::PowerCounter(std::string source, std::string label, Domain domain, HostIo& io,
-                           std::string path, ReadWatts read, double update_s)
+RawCounter::RawCounter(std::string source, std::string label, Domain domain, HostIo& io,
+                       ReadValue read, Unroller unroll, double update_s, double poll_s)
     : Counter(std::move(source), std::move(label), domain),
       io_(io),
-      path_(std::move(path)),
-      read_(read),
+      read_(std::move(read)),
+      unroll_(unroll),
+      update_s_(update_s),
+      poll_s_(poll_s) {
+  const double own = unroll_.poll_s();
+  if (own > 0 && (poll_s_ == 0 || own < poll_s_)) poll_s_ = own;
+}
+
+Reading RawCounter::read() {
+  std::string why;
+  const std::optional<double> now = read_(&why);
+  const int64_t ns = io_.now_ns();
+  if (now) {
+    unroll_.update(*now, ns, tally_);
+  } else {
+    tally_.fault(why);
+    unroll_.forget();
+  }
+  return tally_.reading(ns);
+}
+
+PowerCounter::PowerCounter(std::string source, std::string label, Domain domain, HostIo& io,
+                           ReadValue watts, double update_s)
+    : Counter(std::move(source), std::move(label), domain),
+      io_(io),
+      watts_(std::move(watts)),
       update_s_(update_s),
       integral_(20 * update_s) {}
 
 Reading PowerCounter::read() {
   std::string why;
-  const std::optional<double> watts = read_(io_, path_, &why);
+  const std::optional<double> watts = watts_(&why);
   const int64_t ns = io_.now_ns();
   if (watts) {
     integral_.update(*watts, ns, tally_);

@@ -1,5 +1,6 @@
 // Pieces that the sources share: numbers out of files, wraps, power integrated over time.
 #pragma once
+#include <functional>
 #include <optional>
 
 #include "energy/meter.h"
@@ -75,20 +76,39 @@ class PowerIntegral {
   int64_t last_ns_ = 0;
 };
 
-/// A power sensor as a counter: `read` gives watts or says why not.
+/// Reads a value now; nothing, with `why` filled, when it cannot be read or believed.
+using ReadValue = std::function<std::optional<double>(std::string* why)>;
+
+/// A hardware counter: raw values unrolled into microjoules.
+class RawCounter final : public Counter {
+ public:
+  RawCounter(std::string source, std::string label, Domain domain, HostIo& io, ReadValue read,
+             Unroller unroll, double update_s, double poll_s = 0);
+  Reading read() override;
+  double update_s() const override { return update_s_; }
+  /// The unroller's, or the one given, whichever is shorter.
+  double poll_s() const override { return poll_s_; }
+
+ private:
+  HostIo& io_;
+  ReadValue read_;
+  Unroller unroll_;
+  double update_s_, poll_s_;
+  Tally tally_;
+};
+
+/// A power sensor, watts, integrated over time.
 class PowerCounter final : public Counter {
  public:
-  using ReadWatts = std::optional<double> (*)(HostIo&, const std::string&, std::string*);
-  PowerCounter(std::string source, std::string label, Domain domain, HostIo& io, std::string path,
-               ReadWatts read, double update_s);
+  PowerCounter(std::string source, std::string label, Domain domain, HostIo& io, ReadValue watts,
+               double update_s);
   Reading read() override;
   double update_s() const override { return update_s_; }
   double poll_s() const override { return update_s_; }
 
  private:
   HostIo& io_;
-  std::string path_;
-  ReadWatts read_;
+  ReadValue watts_;
   double update_s_;
   PowerIntegral integral_;
   Tally tally_;

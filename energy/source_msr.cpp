@@ -22,37 +22,15 @@ constexpr Register intel[] = {{0x611, "package", Domain::package},
                               {0x64D, "psys", Domain::psys}};
 constexpr Register amd[] = {{0xC001029B, "package", Domain::package}};
 
-class MsrCounter final : public Counter {
- public:
-  MsrCounter(std::string label, Domain d, HostIo& io, std::string path, uint64_t address,
-             double unit_j)
-      : Counter("msr", std::move(label), d),
-        io_(io),
-        path_(std::move(path)),
-        address_(address),
-        unroll_(4294967296.0, unit_j * 1e6, 1000) {}
-  Reading read() override {
+ReadValue reader(HostIo& io, const std::string& path, uint64_t address) {
+  return [&io, path, address](std::string* why) -> std::optional<double> {
     uint64_t raw = 0;
-    const int error = io_.read_at(path_, address_, &raw, sizeof raw);
-    const int64_t ns = io_.now_ns();
-    if (error == 0) {
-      unroll_.update(static_cast<double>(raw & 0xFFFFFFFF), ns, tally_);  // the rest is reserved
-    } else {
-      tally_.fault(str(path_, ": ", error_text(error)));
-      unroll_.forget();
-    }
-    return tally_.reading(ns);
-  }
-  double update_s() const override { return 0.001; }
-  double poll_s() const override { return unroll_.poll_s(); }
-
- private:
-  HostIo& io_;
-  std::string path_;
-  uint64_t address_;
-  Unroller unroll_;
-  Tally tally_;
-};
+    const int error = io.read_at(path, address, &raw, sizeof raw);
+    if (error == 0) return static_cast<double>(raw & 0xFFFFFFFF);  // the rest is reserved
+    *why = str(path, ": ", error_text(error));
+    return {};
+  };
+}
 
 // "key : value" of the first processor in /proc/cpuinfo.
 std::string cpuinfo(const std::string& text, const std::string& key) {
@@ -129,8 +107,9 @@ Probed probe_msr(HostIo& io, const ProbeOptions& o) {
       uint64_t raw = 0;
       if (io.read_at(path, r.address, &raw, sizeof raw) != 0) return;  // this model lacks it
       if (r.domain == Domain::psys && index != 0) return;
-      out.counters.push_back(std::make_unique<MsrCounter>(
-          str(r.label, "-", index), r.domain, io, path, r.address, unit_of(r.domain, unit, model)));
+      out.counters.push_back(std::make_unique<RawCounter>(
+          "msr", str(r.label, "-", index), r.domain, io, reader(io, path, r.address),
+          Unroller(4294967296.0, unit_of(r.domain, unit, model) * 1e6, 1000), 0.001));
     };
     if (is_intel) std::for_each(std::begin(intel), std::end(intel), add);
     else std::for_each(std::begin(amd), std::end(amd), add);

@@ -10,46 +10,19 @@
 namespace wattle::energy {
 namespace {
 
-enum class Way { energy, instant, usage };
+using Read = std::optional<double> (*)(Nvml&, NvmlDevice, std::string*);
 
-class NvmlCounter final : public Counter {
- public:
-  NvmlCounter(std::string label, HostIo& io, std::shared_ptr<Nvml> nvml, NvmlDevice d, Way way)
-      : Counter("nvml", std::move(label), Domain::gpu),
-        io_(io),
-        nvml_(std::move(nvml)),
-        device_(d),
-        way_(way),
-        unroll_(0, 1000, 0),
-        integral_(2) {}
-  Reading read() override {
-    std::string why;
-    if (way_ == Way::energy) {
-      const auto mj = nvml_->energy_mj(device_, &why);
-      const int64_t ns = io_.now_ns();
-      if (mj) unroll_.update(static_cast<double>(*mj), ns, tally_);
-      else tally_.fault(why), unroll_.forget();
-      return tally_.reading(ns);
-    }
-    const auto watts = way_ == Way::instant ? nvml_->instant_watts(device_, &why)
-                                            : nvml_->usage_watts(device_, &why);
-    const int64_t ns = io_.now_ns();
-    if (watts) integral_.update(*watts, ns, tally_);
-    else tally_.fault(why), integral_.forget();
-    return tally_.reading(ns);
-  }
-  double update_s() const override { return 0.1; }
-  double poll_s() const override { return way_ == Way::energy ? 0 : 0.1; }
-
- private:
-  HostIo& io_;
-  std::shared_ptr<Nvml> nvml_;
-  NvmlDevice device_;
-  Way way_;
-  Unroller unroll_;
-  PowerIntegral integral_;
-  Tally tally_;
-};
+std::optional<double> energy_mj(Nvml& n, NvmlDevice d, std::string* why) {
+  const auto mj = n.energy_mj(d, why);
+  if (!mj) return {};
+  return static_cast<double>(*mj);
+}
+std::optional<double> instant(Nvml& n, NvmlDevice d, std::string* why) {
+  return n.instant_watts(d, why);
+}
+std::optional<double> usage(Nvml& n, NvmlDevice d, std::string* why) {
+  return n.usage_watts(d, why);
+}
 
 // CUDA_VISIBLE_DEVICES as a list of words; nothing when it is not set.
 std::optional<std::vector<std::string>> visible_devices() {
@@ -85,12 +58,20 @@ bool is_visible(const std::string& uuid, size_t index) {
   return false;
 }
 
-std::optional<Way> way_of(Nvml& nvml, NvmlDevice d, std::string* why) {
-  if (nvml.energy_mj(d, why)) return Way::energy;
+// The best that this GPU can tell; null with `why` of the energy counter when it tells nothing.
+std::unique_ptr<Counter> counter_of(HostIo& io, const std::shared_ptr<Nvml>& nvml, NvmlDevice d,
+                                    const std::string& label, std::string* why) {
+  const auto reader = [nvml, d](Read read) {
+    return [nvml, d, read](std::string* fault) { return read(*nvml, d, fault); };
+  };
+  if (energy_mj(*nvml, d, why))
+    return std::make_unique<RawCounter>("nvml", label, Domain::gpu, io, reader(energy_mj),
+                                        Unroller(0, 1000, 0), 0.1);
   std::string ignored;
-  if (nvml.instant_watts(d, &ignored)) return Way::instant;
-  if (nvml.usage_watts(d, &ignored)) return Way::usage;
-  return {};
+  for (const Read read : {instant, usage})
+    if (read(*nvml, d, &ignored))
+      return std::make_unique<PowerCounter>("nvml", label, Domain::gpu, io, reader(read), 0.1);
+  return nullptr;
 }
 
 }  // namespace
@@ -113,8 +94,8 @@ Probed probe_nvml(HostIo& io, const ProbeOptions& o) {
       why = label + ": MIG is on, and a slice's power is not known";
       continue;
     }
-    if (const auto way = way_of(*nvml, devices[i], &why))
-      out.counters.push_back(std::make_unique<NvmlCounter>(label, io, nvml, devices[i], *way));
+    if (auto counter = counter_of(io, nvml, devices[i], label, &why))
+      out.counters.push_back(std::move(counter));
   }
   if (out.counters.empty()) out.report.reason = why.empty() ? "no visible GPU" : why;
   return out;

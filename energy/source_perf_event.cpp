@@ -12,35 +12,6 @@ namespace {
 
 const std::string pmu = "/sys/bus/event_source/devices/power";
 
-class PerfCounter final : public Counter {
- public:
-  PerfCounter(std::string label, Domain d, HostIo& io, int fd, double joules_per_count)
-      : Counter("perf_event", std::move(label), d),
-        io_(io),
-        fd_(fd),
-        unroll_(0, joules_per_count * 1e6, 0) {}
-  ~PerfCounter() override { io_.perf_close(fd_); }
-  Reading read() override {
-    uint64_t raw = 0;
-    const int error = io_.perf_read(fd_, &raw);
-    const int64_t ns = io_.now_ns();
-    if (error == 0) {
-      unroll_.update(static_cast<double>(raw), ns, tally_);
-    } else {
-      tally_.fault(str("perf event: ", error_text(error)));
-      unroll_.forget();
-    }
-    return tally_.reading(ns);
-  }
-  double update_s() const override { return 0.001; }
-
- private:
-  HostIo& io_;
-  int fd_;
-  Unroller unroll_;
-  Tally tally_;
-};
-
 struct Event {
   const char* file;
   const char* label;
@@ -100,6 +71,18 @@ std::string open_error(int error) {
   return why;
 }
 
+// Owns the descriptor: it is closed with the last copy of the function.
+ReadValue reader(HostIo& io, int fd) {
+  const std::shared_ptr<void> closes(nullptr, [&io, fd](void*) { io.perf_close(fd); });
+  return [&io, fd, closes](std::string* why) -> std::optional<double> {
+    uint64_t raw = 0;
+    const int error = io.perf_read(fd, &raw);
+    if (error == 0) return static_cast<double>(raw);
+    *why = str("perf event: ", error_text(error));
+    return {};
+  };
+}
+
 }  // namespace
 
 Probed probe_perf_event(HostIo& io, const ProbeOptions&) {
@@ -127,8 +110,9 @@ Probed probe_perf_event(HostIo& io, const ProbeOptions&) {
         if (out.report.reason.empty()) out.report.reason = open_error(-fd);
         continue;
       }
-      out.counters.push_back(std::make_unique<PerfCounter>(
-          str(e.label, "-", static_cast<int64_t>(socket)), e.domain, io, fd, *scale));
+      out.counters.push_back(std::make_unique<RawCounter>(
+          "perf_event", str(e.label, "-", static_cast<int64_t>(socket)), e.domain, io,
+          reader(io, fd), Unroller(0, *scale * 1e6, 0), 0.001));
       if (e.domain == Domain::psys) break;  // one for the whole platform
     }
   }

@@ -12,36 +12,9 @@ namespace {
 
 const std::string tree = "/sys/class/powercap/";
 
-class ZoneCounter final : public Counter {
- public:
-  // `range` 0: not known; then no counter of RAPL has less than 32 bits of 15.258 uJ.
-  ZoneCounter(std::string label, Domain d, HostIo& io, std::string path, double range)
-      : Counter("powercap", std::move(label), d),
-        io_(io),
-        path_(std::move(path)),
-        // 1000 W: more than any package draws. One unit is 1 uJ.
-        unroll_(range > 0 ? range : 65532610987.0, 1, 1000, range > 0) {}
-  Reading read() override {
-    std::string why;
-    const auto now = read_integer(io_, path_ + "/energy_uj", &why);
-    const int64_t ns = io_.now_ns();
-    if (now) {
-      unroll_.update(static_cast<double>(*now), ns, tally_);
-    } else {
-      tally_.fault(why);
-      unroll_.forget();
-    }
-    return tally_.reading(ns);
-  }
-  double update_s() const override { return 0.001; }
-  double poll_s() const override { return unroll_.poll_s(); }
-
- private:
-  HostIo& io_;
-  std::string path_;
-  Unroller unroll_;
-  Tally tally_;
-};
+// `range` 0: not known; then no counter of RAPL has less than 32 bits of 15.258 uJ. 1000 W: more
+// than any package draws. One unit is 1 uJ.
+Unroller unroller(double range) { return {range > 0 ? range : 65532610987.0, 1, 1000, range > 0}; }
 
 std::optional<Domain> domain_of(const std::string& name) {
   if (name.starts_with("package")) return Domain::package;
@@ -109,8 +82,12 @@ Probed probe_powercap(HostIo& io, const ProbeOptions&) {
     }
     seen.insert(z.label);
     const auto range = read_integer(io, folder + "/max_energy_range_uj");
-    out.counters.push_back(
-        std::make_unique<ZoneCounter>(z.label, z.domain, io, folder, double(range.value_or(0))));
+    out.counters.push_back(std::make_unique<RawCounter>(
+        "powercap", z.label, z.domain, io,
+        [&io, folder](std::string* fault) {
+          return read_integer(io, folder + "/energy_uj", fault);
+        },
+        unroller(double(range.value_or(0))), 0.001));
   }
   return out;
 }

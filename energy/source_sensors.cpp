@@ -7,47 +7,17 @@
 namespace wattle::energy {
 namespace {
 
-// energyN_input of hwmon: cumulative microjoules in 64 bits. Behind them may lie 32-bit registers
-// that the driver follows only when somebody reads (i915_hwmon.c), hence the polling.
-class HwmonEnergy final : public Counter {
- public:
-  HwmonEnergy(std::string label, Domain d, HostIo& io, std::string path)
-      : Counter("hwmon", std::move(label), d), io_(io), path_(std::move(path)), unroll_(0, 1, 0) {}
-  Reading read() override {
-    std::string why;
-    const auto now = read_integer(io_, path_, &why);
-    const int64_t ns = io_.now_ns();
-    if (now) {
-      unroll_.update(static_cast<double>(*now), ns, tally_);
-    } else {
-      tally_.fault(why);
-      unroll_.forget();
-    }
-    return tally_.reading(ns);
-  }
-  double update_s() const override { return 0.1; }
-  double poll_s() const override { return 30; }
-
- private:
-  HostIo& io_;
-  std::string path_;
-  Unroller unroll_;
-  Tally tally_;
-};
-
 // hwmon's own files are in microwatts.
-std::optional<double> microwatts(HostIo& io, const std::string& path, std::string* why) {
+std::optional<double> watts_of(HostIo& io, const std::string& path, std::string* why) {
   const auto v = read_integer(io, path, why);
   if (!v) return {};
   return static_cast<double>(*v) * 1e-6;
 }
 
-// `path` up to "|" is the millivolt file, after it the milliampere file.
-std::optional<double> millivolts_times_milliamperes(HostIo& io, const std::string& paths,
-                                                    std::string* why) {
-  const size_t bar = paths.find('|');
-  const auto mv = read_integer(io, paths.substr(0, bar), why);
-  const auto ma = read_integer(io, paths.substr(bar + 1), why);
+// Millivolts times milliamperes.
+std::optional<double> watts_of(HostIo& io, const std::string& volt, const std::string& ampere,
+                               std::string* why) {
+  const auto mv = read_integer(io, volt, why), ma = read_integer(io, ampere, why);
   if (!mv || !ma) return {};
   return static_cast<double>(*mv) * static_cast<double>(*ma) * 1e-6;
 }
@@ -105,11 +75,18 @@ void add_chip(HostIo& io, const std::string& folder, CounterList& out) {
       if (label.empty()) label = stem;
       const Domain d = hwmon_domain(io, folder, label, first);
       first = false;
+      const std::string path = folder + "/" + f;
+      // energyN_input has 64 bits, but behind it may lie a 32-bit register that the driver follows
+      // only when somebody reads (i915_hwmon.c): hence the polling.
       if (std::string(kind) == "energy")
-        out.push_back(std::make_unique<HwmonEnergy>(chip + "/" + label, d, io, folder + "/" + f));
+        out.push_back(std::make_unique<RawCounter>(
+            "hwmon", chip + "/" + label, d, io,
+            [&io, path](std::string* why) { return read_integer(io, path, why); },
+            Unroller(0, 1, 0), 0.1, 30));
       else
-        out.push_back(std::make_unique<PowerCounter>("hwmon", chip + "/" + label, d, io,
-                                                     folder + "/" + f, microwatts, 0.1));
+        out.push_back(std::make_unique<PowerCounter>(
+            "hwmon", chip + "/" + label, d, io,
+            [&io, path](std::string* why) { return watts_of(io, path, why); }, 0.1));
       energy = energy || std::string(kind) == "energy";
     }
   }
@@ -135,9 +112,12 @@ void add_rails(HostIo& io, const std::string& folder, CounterList& out) {
          {std::pair{"/in" + n + "_input", "/curr" + n + "_input"},
           std::pair{"/in_voltage" + n + "_input", "/in_current" + n + "_input"}}) {
       if (!read_integer(io, folder + volt) || !read_integer(io, folder + ampere)) continue;
-      out.push_back(std::make_unique<PowerCounter>("jetson", label, rail_domain(label), io,
-                                                   folder + volt + "|" + folder + ampere,
-                                                   millivolts_times_milliamperes, 0.1));
+      out.push_back(std::make_unique<PowerCounter>(
+          "jetson", label, rail_domain(label), io,
+          [&io, v = folder + volt, a = folder + ampere](std::string* why) {
+            return watts_of(io, v, a, why);
+          },
+          0.1));
       break;
     }
   }
@@ -186,8 +166,9 @@ Probed probe_battery(HostIo& io, const ProbeOptions&) {
     if (first_line(io.read_file(folder + "/scope").text) == "Device") continue;  // a mouse's
     std::string why;
     if (battery_watts(io, folder, &why))
-      out.counters.push_back(std::make_unique<PowerCounter>("battery", name, Domain::battery, io,
-                                                            folder, battery_watts, 1));
+      out.counters.push_back(std::make_unique<PowerCounter>(
+          "battery", name, Domain::battery, io,
+          [&io, folder](std::string* fault) { return battery_watts(io, folder, fault); }, 1));
     else out.report.reason = why;
   }
   if (out.counters.empty() && out.report.reason.empty())

@@ -1,19 +1,15 @@
 // An MLflow server of the smallest kind on 127.0.0.1: it keeps runs in memory, checks every body
 // against the limits of the REST interface, and can be away or lose its answers.
 #pragma once
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/loopback_http.h"
 
 namespace wattle::testing {
 
@@ -28,16 +24,7 @@ class MlflowStub {
   };
 
   MlflowStub() {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in a{};
-    a.sin_family = AF_INET;
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t n = sizeof a;
-    if (listener_ < 0 || ::bind(listener_, reinterpret_cast<sockaddr*>(&a), n) != 0 ||
-        ::listen(listener_, 16) != 0 ||
-        ::getsockname(listener_, reinterpret_cast<sockaddr*>(&a), &n) != 0)
-      std::abort();
-    port_ = ntohs(a.sin_port);
+    listener_ = listen_on_loopback(&port_);
     thread_ = std::thread([this] { serve(); });
   }
   ~MlflowStub() {
