@@ -1,8 +1,8 @@
 // Pieces that the sources share: numbers out of files, wraps, power integrated over time.
 #pragma once
-#include <functional>
 #include <optional>
 
+#include "core/callable.h"
 #include "energy/meter.h"
 
 namespace wattle::energy {
@@ -77,7 +77,7 @@ class PowerIntegral {
 };
 
 /// Reads a value now; nothing, with `why` filled, when it cannot be read or believed.
-using ReadValue = std::function<std::optional<double>(std::string* why)>;
+using ReadValue = Callable<std::optional<double>(std::string* why)>;
 
 /// A hardware counter: raw values unrolled into microjoules.
 class RawCounter final : public Counter {

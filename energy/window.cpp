@@ -9,13 +9,13 @@ namespace wattle::energy {
 namespace {
 
 std::mutex sync_lock;
-std::function<void()>& sync_slot() {
-  static std::function<void()> f;
+Callable<void()>& sync_slot() {
+  static Callable<void()> f;
   return f;
 }
 
 void wait_for_devices() {
-  std::function<void()> sync;
+  Callable<void()> sync;
   {
     const std::lock_guard hold(sync_lock);
     sync = sync_slot();
@@ -41,7 +41,7 @@ CounterGain gain_of(const Counter& c, const Reading& a, const Reading& b) {
 
 }  // namespace
 
-void set_device_sync(std::function<void()> sync) {
+void set_device_sync(Callable<void()> sync) {
   const std::lock_guard hold(sync_lock);
   sync_slot() = std::move(sync);
 }

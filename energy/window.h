@@ -1,10 +1,10 @@
 // Measured windows: what the meter's counters gained between two moments.
 #pragma once
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "core/callable.h"
 #include "energy/meter.h"
 
 namespace wattle::energy {
@@ -43,7 +43,7 @@ struct WindowResult {
 
 /// Called at both ends of every window: waits for work that was handed to a device and still runs.
 /// A device's plugin sets it; by default there is nothing to wait for.
-void set_device_sync(std::function<void()> sync);
+void set_device_sync(Callable<void()> sync);
 
 /// An open window. Windows may nest and overlap, on any thread: each takes its own two readings.
 ///

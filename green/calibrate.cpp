@@ -1,13 +1,11 @@
 #include "green/calibrate.h"
 
 #include <algorithm>
-#include <limits>
 #include <random>
 
 #include "core/counters.h"
 #include "core/recorder.h"
 #include "core/rng.h"
-#include "energy/counter_parts.h"
 #include "ops/ops.h"
 
 namespace wattle::green {
@@ -26,7 +24,8 @@ energy::Work counted_work(double seconds) {
   return w;
 }
 
-energy::CalibrationWindow measure(energy::Meter& meter, const Workload& load, double seconds) {
+energy::CalibrationWindow measure(energy::Meter& meter, const CalibrationKernel& load,
+                                  double seconds) {
   if (load.once) load.once();  // memory and caches are made before the clock starts
   counters().clear();
   energy::Window w(meter, load.kernel);
@@ -41,14 +40,14 @@ energy::CalibrationWindow measure(energy::Meter& meter, const Workload& load, do
   return {load.kernel, counted_work(r.seconds), r.gross.joules(), r.gross.sd_joules()};
 }
 
-Workload matmul_load(const std::string& kernel, int64_t m, int64_t k) {
+CalibrationKernel matmul_load(const std::string& kernel, int64_t m, int64_t k) {
   const Tensor a = uniform({m, k}), b = uniform({k, m});
   return {kernel, [a, b] { matmul(a, b); }};
 }
 
 }  // namespace
 
-std::vector<Workload> default_workloads() {
+std::vector<CalibrationKernel> default_workloads() {
   const Tensor big = uniform({2048, 2048}), other = uniform({2048, 2048});
   const Tensor image = uniform({64, 32, 28, 28}), filter = uniform({32, 32, 3, 3});
   const Tensor turned = transpose(big, 0, 1);
@@ -66,22 +65,14 @@ double shortest_window_s(const energy::Meter& meter) {
   return 100 * update;
 }
 
-double temperature_c(energy::HostIo& io) {
-  const std::string zones = "/sys/class/thermal";
-  for (const std::string& zone : io.list(zones))
-    if (const auto milli = energy::read_integer(io, zones + "/" + zone + "/temp"))
-      return static_cast<double>(*milli) * 1e-3;
-  return std::numeric_limits<double>::quiet_NaN();
-}
-
 std::vector<energy::CalibrationWindow> calibration_windows(
-    energy::Meter& meter, const std::vector<Workload>& workloads, const CalibrateOptions& o,
-    const std::function<void(int, int, const std::string&)>& progress) {
+    energy::Meter& meter, const std::vector<CalibrationKernel>& workloads,
+    const CalibrateOptions& o, const Callable<void(int, int, const std::string&)>& progress) {
   if (!meter.available())
     throw device_error("calibrate: no meter on this host, nothing is changed");
   const double seconds = std::max(o.window_s, shortest_window_s(meter));
-  std::vector<Workload> plan(static_cast<size_t>(o.idle_windows), {"idle", nullptr});
-  for (const Workload& w : workloads)
+  std::vector<CalibrationKernel> plan(static_cast<size_t>(o.idle_windows), CalibrationKernel{"idle", {}});
+  for (const CalibrationKernel& w : workloads)
     for (int k = 0; k < o.repeats; ++k) plan.push_back(w);
   std::mt19937_64 rng(o.seed);
   for (size_t i = plan.size(); i > 1; --i) std::swap(plan[i - 1], plan[rng() % i]);
@@ -96,7 +87,7 @@ std::vector<energy::CalibrationWindow> calibration_windows(
   return out;
 }
 
-Replay replay(energy::Meter& meter, const std::function<void()>& once, double min_s,
+Replay replay(energy::Meter& meter, const Callable<void()>& once, double min_s,
               const energy::IdleBaseline& idle) {
   const NoRecord off;
   const Counters saved = counters();

@@ -16,6 +16,7 @@ std::vector<std::vector<std::string>> parse_csv(std::string_view text);
 /// Builds a file field by field; quotes where RFC 4180 asks for them.
 class CsvWriter {
  public:
+  CsvWriter() = default;
   explicit CsvWriter(std::string_view header) : text_(header) { text_ += '\n'; }
   CsvWriter& field(std::string_view s);
   CsvWriter& field(int64_t v) { return field(std::string_view(std::to_string(v))); }

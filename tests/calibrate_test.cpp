@@ -31,7 +31,7 @@ struct Bench {
     meter = energy::Meter::probe({.nvml_library = "/nonexistent.so"}, host);
   }
   // A tenth of a second of work at an intensity, credited to a real op's row.
-  Workload load(double intensity) {
+  CalibrationKernel load(double intensity) {
     return {"intensity " + std::to_string(intensity), [this, intensity] {
               const double bytes = std::min(2e9, 10e9 / intensity);
               spend(static_cast<int64_t>(bytes * intensity), static_cast<int64_t>(bytes), 0.1);
@@ -46,8 +46,8 @@ struct Bench {
     host->advance(seconds);
     host->spend(counter, 1e6 * (operation * double(ops) + byte * double(bytes)));
   }
-  std::vector<Workload> loads() {
-    std::vector<Workload> out;
+  std::vector<CalibrationKernel> loads() {
+    std::vector<CalibrationKernel> out;
     for (int i = 0; i < 9; ++i) out.push_back(load(0.25 * std::pow(2, i)));
     return out;
   }
@@ -96,7 +96,7 @@ TEST(Calibrate, AFailingMeterIsAnError) {
 // 100.
 TEST(Calibrate, RealWorkloadsSpreadTheirIntensity) {
   double lowest = 1e9, highest = 0;
-  for (const Workload& w : default_workloads()) {
+  for (const CalibrationKernel& w : default_workloads()) {
     counters() = Counters();
     w.once();
     const Cost& c = counters().total().executed;

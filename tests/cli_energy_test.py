@@ -60,7 +60,7 @@ class Energy(cli_test.Cli):
         self.assertEqual(kinds_in(study), {"modelled_table", "unavailable"})
         report = (self.dir / "study/report.html").read_text()
         self.assertLess(report.index("no meter on this host"), report.index("<h1>"))
-        self.ok("experiment", "true", "true", "--repetitions", 3, "--rest", 0, "--out", self.dir / "ab", env=self.none)
+        self.ok("experiment", "--a", "true", "--b", "true", "--repetitions", 3, "--rest", 0, "--out", self.dir / "ab", env=self.none)
         with open(self.dir / "ab/samples.csv", newline="") as file:
             self.assertEqual({r["joules_kind"] for r in csv.DictReader(file)}, {"tdp_estimate"})
         self.assertIn("nothing changed", self.ok("calibrate", "--out", self.dir / "c.json", env=self.none))
@@ -104,20 +104,20 @@ class Energy(cli_test.Cli):
         self.assertIn("wattle_energy_joules_total{", (self.dir / "w.prom").read_text())
 
     def test_experiment_goes_on_and_refuses_another(self):
-        out = ["--json", "--repetitions", 4, "--rest", 0, "--warmup", 0, "--out", self.dir / "ab"]
-        flaky = f"test ! -e {self.dir}/stop"
-        self.ok("experiment", "true", flaky, "--name", "a", "--name", "b", *out, env=self.none)
+        flaky = f"if test -e {self.dir}/stop; then echo broken >&2; exit 7; fi"
+        ab = ["experiment", "--a", "true", "--b", flaky, "--repetitions", 4, "--rest", 0, "--warmup", 0, "--out", self.dir / "ab"]
+        self.ok(*ab, env=self.none)
         before = (self.dir / "ab/samples.csv").read_text()
         self.assertEqual(before.count("\n"), 9)
         (self.dir / "ab/samples.csv").write_text("\n".join(before.split("\n")[:4]) + "\n")
         (self.dir / "stop").write_text("")
-        self.refused(["b: 'test ! -e", "ended with 1", "are kept"], "experiment", "true", flaky, "--name", "a", "--name", "b", *out,
-                     env=self.none)
+        self.refused(["ended with exit code 7: broken", "are kept in"], *ab, code=7, env=self.none)
         (self.dir / "stop").unlink()
-        self.ok("experiment", "true", flaky, "--name", "a", "--name", "b", *out, env=self.none)
+        self.ok(*ab, env=self.none)
         after = (self.dir / "ab/samples.csv").read_text()
-        self.assertEqual([r.split(",")[:3] for r in after.split("\n")], [r.split(",")[:3] for r in before.split("\n")])
-        self.refused("other commands or options", "experiment", "true", "false", "--name", "a", "--name", "b", *out, env=self.none)
+        self.assertEqual([r.split(",")[:4] for r in after.split("\n")], [r.split(",")[:4] for r in before.split("\n")])
+        ab[4] = "false"
+        self.refused("false", *ab, env=self.none)
 
     def test_carbon(self):
         found = json.loads(self.ok("carbon", "--joules", 3.6e6, "--kind", "measured", "--g-per-kwh", 445, "--json"))

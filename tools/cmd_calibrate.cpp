@@ -8,6 +8,7 @@
 #include "green/calibrate.h"
 #include "green/clock_text.h"
 #include "green/energy_session.h"
+#include "green/experiment_host.h"
 #include "tools/cli.h"
 
 namespace wattle::cli {
@@ -41,13 +42,13 @@ void run(const Options& o) {
   const std::string path = o.out.empty() ? green::calibration_path() : o.out;
   if (path.empty()) throw value_error("calibrate: neither HOME nor --out says where the file goes");
   std::printf("meter: %s\n", meter->describe().c_str());
-  const double before = green::temperature_c(meter->io());
+  const double before = green::processor_celsius();
   const auto windows = green::calibration_windows(
       *meter, green::default_workloads(), o.calibrate, [](int i, int n, const std::string& kernel) {
         std::fprintf(stderr, "window %d of %d: %s\n", i + 1, n, kernel.c_str());
       });
   energy::FitReport fit = energy::fit_host_model(windows, green::this_host(*meter));
-  const double after = green::temperature_c(meter->io());
+  const double after = green::processor_celsius();
   fit.model.date = green::now_iso();
   fit.model.coldest_c = std::fmin(before, after);
   fit.model.hottest_c = std::fmax(before, after);

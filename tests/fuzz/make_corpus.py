@@ -50,8 +50,9 @@ FILES = {
                     b'"date":"d","columns":["seconds","bytes","operations f32"],"coefficients":[9,2e-10,8e-11],'
                     b'"covariance":[1,0,0,0,1,0,0,0,1],"residual_rel_sd":0.02,"condition":3,"loo_mape":0.01,'
                     b'"coldest_c":null,"hottest_c":50}'],
-    "samples": [b"variant,round,order,started_s,seconds,joules,joules_sd,joules_kind,joules_source,celsius\n"
-                b'"a,b",0,1,0.5,1.25,3.000001,0.1,measured,x,\nu,1,2,1,2,,,unavailable,,41.5\n'],
+    "samples": [b"order,round,variant,seed,start_s,temperature_c,joules,joules_sd,joules_kind,joules_source,seconds,value.x\n",
+                b"order,round,variant,seed,start_s,temperature_c,joules,joules_sd,joules_kind,joules_source,seconds\n"
+                b'0,0,a,1,1.5,,3.000001,0.1,measured,"x,y",0.25\n'],
     "forecast": [b"time,g_per_kwh\n00:00,300\n01:00, 250.5\r\n", b"g\n1\n2\n3\n"],
     "cifar10": [bytes([3]) + bytes(3072), (bytes([9]) + bytes(3072)) * 2, bytes([10]) + bytes(3072)],
 }

@@ -16,7 +16,7 @@ out=${FUZZ_OUT:-$root/build/fuzz}
 flags="-std=c++20 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -I$root"
 sources="core/allocator core/dtype core/error core/shape core/tensor data/bytes data/atomic_file
   data/cifar10 data/gzip data/idx data/npy data/safetensors
-  energy/joules energy/host_model energy/carbon_schedule green/csv green/experiment_files
+  energy/joules energy/host_model energy/carbon_schedule green/csv green/experiment_csv green/experiment
   green/stats green/stats_linear green/stats_special"
 
 mkdir -p "$out/objects"
