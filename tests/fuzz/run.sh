@@ -17,6 +17,8 @@ flags="-std=c++20 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-r
 sources="core/allocator core/dtype core/error core/shape core/tensor data/bytes data/atomic_file
   data/cifar10 data/gzip data/idx data/npy data/safetensors
   energy/joules energy/host_model energy/carbon_schedule green/csv green/experiment_csv green/experiment
+  green/experiment_analysis green/experiment_conclusion green/hypothesis green/shapiro_wilk core/rng
+  green/report_text green/study_data core/counters
   green/stats green/stats_linear green/stats_special"
 
 mkdir -p "$out/objects"
