@@ -1,0 +1,160 @@
+// Posit numbers, exact to the bit: the scalar reference that every faster kernel is compared with.
+// Posit Working Group, "Standard for Posit Arithmetic (2022)"; es = 2 there, 0 and 1 in older
+// papers.
+//
+//   word      sign | regime run | terminator | es exponent bits | fraction; what does not fit is 0
+//   value     +-2^(k 2^es + e) (1 + f), k = ones - 1 or -zeros of the run
+//   rounding  to the nearest word: the threshold between two words is the posit of one bit more
+//   that
+//             lies between them, ties go to the even word. Never to 0, never to NaR.
+#pragma once
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace wattle::quant {
+
+__extension__ typedef unsigned __int128 uint128;
+
+/// A number on its way between words: +-frac 2^(scale - 63), frac with its top bit set.
+struct PositParts {
+  bool zero = false, nar = false, negative = false;
+  int scale = 0;
+  uint64_t frac = 0;
+  bool sticky = false;  ///< something above 0 was lost below frac
+};
+
+/// posit<N, ES> as a word of N bits, N = 3..32.
+template <int N, int ES = 2>
+struct Posit {
+  static_assert(N >= 3 && N <= 32 && ES >= 0 && ES <= 4);
+  using Word = std::conditional_t<N <= 8, uint8_t, std::conditional_t<N <= 16, uint16_t, uint32_t>>;
+  static constexpr uint32_t mask = N == 32 ? ~0u : (1u << N) - 1;
+  static constexpr int max_scale = (N - 2) << ES;  ///< maxpos = 2^max_scale, minpos its inverse
+
+  Word bits = 0;
+
+  static constexpr Posit of(uint32_t word) { return {static_cast<Word>(word & mask)}; }
+  static constexpr Posit nar() { return of(1u << (N - 1)); }
+  static constexpr Posit maxpos() { return of((1u << (N - 1)) - 1); }
+  static constexpr Posit minpos() { return of(1); }
+  bool is_nar() const { return bits == nar().bits; }
+
+  PositParts unpack() const;
+  static Posit pack(const PositParts& p);  ///< rounds once
+  /// From any double: +-0 to 0, infinities and NaN to NaR.
+  static Posit from(double v);
+  /// Exact; NaR becomes a quiet NaN.
+  double to_double() const;
+  /// The word as a signed integer: posits are ordered as these are, NaR below all.
+  int32_t ordered() const { return static_cast<int32_t>(uint32_t{bits} << (32 - N)) >> (32 - N); }
+
+  friend bool operator==(Posit, Posit) = default;
+  friend bool operator<(Posit a, Posit b) { return a.ordered() < b.ordered(); }
+  friend Posit operator-(Posit a) { return of(~uint32_t{a.bits} + 1); }
+};
+
+using posit8 = Posit<8>;
+using posit16 = Posit<16>;
+using posit32 = Posit<32>;
+
+template <int N, int ES>
+PositParts Posit<N, ES>::unpack() const {
+  PositParts p;
+  p.zero = bits == 0;
+  p.nar = is_nar();
+  if (p.zero || p.nar) return p;
+  p.negative = (uint32_t{bits} >> (N - 1)) & 1;
+  const uint32_t magnitude = (p.negative ? ~uint32_t{bits} + 1 : uint32_t{bits}) & mask;
+  const uint64_t body = uint64_t{magnitude} << (64 - N + 1);  // without the sign, at the top
+  const bool ones = body >> 63;
+  const int run = ones ? std::countl_one(body) : std::countl_zero(body);
+  const int k = ones ? run - 1 : -run;
+  const uint64_t rest = body << (run + 1);
+  const int e = ES == 0 ? 0 : static_cast<int>(rest >> (64 - (ES == 0 ? 1 : ES)));
+  p.scale = k * (1 << ES) + e;
+  p.frac = uint64_t{1} << 63 | (rest << ES) >> 1;
+  return p;
+}
+
+template <int N, int ES>
+Posit<N, ES> Posit<N, ES>::pack(const PositParts& p) {
+  if (p.nar) return nar();
+  if (p.zero) return of(0);
+  const auto with_sign = [&](uint32_t word) { return p.negative ? -of(word) : of(word); };
+  if (p.scale >= max_scale) return with_sign(maxpos().bits);
+  if (p.scale < -max_scale) return with_sign(minpos().bits);
+  const int k = p.scale >> ES;  // floor
+  const auto e = static_cast<uint32_t>(p.scale - k * (1 << ES));
+  const int length = k >= 0 ? k + 2 : 1 - k;
+  const uint128 regime = k >= 0 ? (uint128{1} << length) - 2 : uint128{1};
+  // [regime][exponent][fraction], from the top of 128 bits
+  const uint128 fraction = uint128{p.frac << 1} << 64;
+  const uint128 body =
+      regime << (128 - length) | uint128{e} << (128 - length - ES) | fraction >> (length + ES);
+  const auto word = static_cast<uint32_t>(body >> (128 - (N - 1)));
+  const uint128 rest = body << (N - 1);
+  const uint128 half = uint128{1} << 127;
+  const bool above = rest > half || (rest == half && (p.sticky || (word & 1)));
+  uint32_t rounded = word + (above ? 1 : 0);
+  if (rounded == 0) rounded = 1;
+  return with_sign(rounded > maxpos().bits ? maxpos().bits : rounded);
+}
+
+template <int N, int ES>
+Posit<N, ES> Posit<N, ES>::from(double v) {
+  if (!std::isfinite(v)) return nar();
+  if (v == 0) return of(0);
+  PositParts p;
+  int exponent = 0;
+  const double m = std::frexp(std::fabs(v), &exponent);  // 0.5 <= m < 1
+  p.negative = v < 0;
+  p.scale = exponent - 1;
+  p.frac = static_cast<uint64_t>(std::ldexp(m, 64));
+  return pack(p);
+}
+
+template <int N, int ES>
+double Posit<N, ES>::to_double() const {
+  const PositParts p = unpack();
+  if (p.zero) return 0;
+  if (p.nar) return std::numeric_limits<double>::quiet_NaN();
+  const double v = std::ldexp(static_cast<double>(p.frac >> 11), p.scale - 52);
+  return p.negative ? -v : v;
+}
+
+// ---- arithmetic on parts: exact, or with the sticky bit set -----------------------------------
+PositParts add(const PositParts& a, const PositParts& b);
+PositParts multiply(const PositParts& a, const PositParts& b);
+PositParts divide(const PositParts& a, const PositParts& b);  ///< x / 0 is NaR
+PositParts square_root(const PositParts& a);                  ///< of a negative number: NaR
+
+template <int N, int ES>
+Posit<N, ES> operator+(Posit<N, ES> a, Posit<N, ES> b) {
+  return Posit<N, ES>::pack(add(a.unpack(), b.unpack()));
+}
+template <int N, int ES>
+Posit<N, ES> operator-(Posit<N, ES> a, Posit<N, ES> b) {
+  return a + -b;
+}
+template <int N, int ES>
+Posit<N, ES> operator*(Posit<N, ES> a, Posit<N, ES> b) {
+  return Posit<N, ES>::pack(multiply(a.unpack(), b.unpack()));
+}
+template <int N, int ES>
+Posit<N, ES> operator/(Posit<N, ES> a, Posit<N, ES> b) {
+  return Posit<N, ES>::pack(divide(a.unpack(), b.unpack()));
+}
+template <int N, int ES>
+Posit<N, ES> sqrt(Posit<N, ES> a) {
+  return Posit<N, ES>::pack(square_root(a.unpack()));
+}
+/// a b + c, rounded once: a product of two significands of at most 30 bits is exact in 64.
+template <int N, int ES>
+Posit<N, ES> fma(Posit<N, ES> a, Posit<N, ES> b, Posit<N, ES> c) {
+  return Posit<N, ES>::pack(add(multiply(a.unpack(), b.unpack()), c.unpack()));
+}
+
+}  // namespace wattle::quant
