@@ -64,7 +64,8 @@ const Intensity& intensity_of(std::string_view region) {
 
 std::string Grams::str() const {
   if (!available()) return "-";
-  return wattle::str(mass(g), " +- ", mass(sd_g), " CO2e (", word(kind), ", ", source, ")");
+  const std::string spread = sd_g > 0 ? " +- " + mass(sd_g) : "";  // not given is not none
+  return wattle::str(mass(g), spread, " CO2e (", word(kind), ", ", source, ")");
 }
 
 Grams operator+(const Grams& a, const Grams& b) {

@@ -29,7 +29,8 @@ struct Grams {
   JouleKind kind = JouleKind::unavailable;
   std::string source;
   bool available() const { return kind != JouleKind::unavailable; }
-  std::string str() const;  ///< "12.3 g +- 4 g CO2e (modelled, ...)"; "-" when unavailable
+  /// "12.3 g +- 4 g CO2e (modelled, ...)", without +- when it is not known; "-" when unavailable.
+  std::string str() const;
 };
 Grams operator+(const Grams& a, const Grams& b);
 

@@ -18,7 +18,7 @@ using json = nlohmann::ordered_json;
 struct Options {
   double joules = -1, sd = 0, pue = 1, g_per_kwh = -1;
   std::string kind, region = "WORLD", schedule;
-  double embodied_g = 0, hours = 0, life_years = 4, resources = 1, units = 0;
+  double embodied_g = 0, hours = 0, life_years = 4, resources = 1, units = 0, embodied_fraction = 0;
   double run_hours = 0, deadline = 0;
   bool chunks = false, regions = false, as_json = false;
 };
@@ -54,6 +54,9 @@ void footprint(const Options& o) {
   const energy::Grams op = energy::operational(j, at, o.pue);
   const energy::Grams made =
       energy::embodied_share(o.embodied_g, o.hours, o.life_years, o.resources);
+  const energy::Grams by_ratio = o.embodied_fraction > 0
+                                     ? energy::embodied_by_ratio(op, o.embodied_fraction)
+                                     : energy::Grams{};
   const bool with_sci = o.units > 0;
   const energy::Grams sci = with_sci ? energy::sci(op, made, o.units) : energy::Grams{};
   if (o.as_json) {
@@ -66,6 +69,7 @@ void footprint(const Options& o) {
                {"source", at.source}}},
              {"pue", o.pue}};
     if (o.embodied_g > 0) out["embodied"] = to_json(made);
+    if (by_ratio.available()) out["embodied_by_ratio"] = to_json(by_ratio);
     if (with_sci) out["sci_per_unit"] = to_json(sci);
     std::printf("%s\n", out.dump(1).c_str());
     return;
@@ -73,6 +77,7 @@ void footprint(const Options& o) {
   std::printf("operation  %s\n           %s, %s\n", op.str().c_str(), at.kind.c_str(),
               at.source.c_str());
   if (o.embodied_g > 0) std::printf("embodied   %s\n", made.str().c_str());
+  if (by_ratio.available()) std::printf("embodied   %s\n", by_ratio.str().c_str());
   if (with_sci) std::printf("SCI        %s per unit of %g\n", sci.str().c_str(), o.units);
 }
 
@@ -131,6 +136,9 @@ void add_carbon(CLI::App& app) {
   c->add_option("--life", o->life_years, "Its expected life in years")->capture_default_str();
   c->add_option("--share", o->resources, "Share of the machine that was reserved")
       ->capture_default_str();
+  c->add_option(
+      "--embodied-fraction", o->embodied_fraction,
+      "Only this is known: the share of making in all carbon (0.7: Wu et al., MLSys 2022)");
   c->add_option("--units", o->units, "Functional units R: prints SCI, (E I + M) / R");
   c->add_flag("--regions", o->regions, "Lists the regions with year and source");
   c->add_option("--schedule", o->schedule, "CSV of hourly g/kWh: finds the best time to run");
