@@ -28,7 +28,8 @@ std::string checked_mlflow_url(const std::string& url) {
   std::string u = url;
   while (u.ends_with('/')) u.pop_back();
   if (!u.starts_with("http://") && !u.starts_with("https://"))
-    throw value_error(str("--mlflow: found '", url, "', expected http://HOST:PORT or https://..."));
+    throw value_error(
+        str("MLflow address: found '", url, "', expected http://HOST:PORT or https://..."));
   return u;
 }
 

@@ -103,6 +103,10 @@ class Energy(cli_test.Cli):
         ops = [e for e in trace["traceEvents"] if e.get("cat") == "op"]
         self.assertEqual(sum(e["args"]["uj"] for e in ops), trace["otherData"]["total_uj"])
         self.assertIn("wattle_energy_joules_total{", (self.dir / "w.prom").read_text())
+        for option in ("--trace", "--prometheus", "--save"):  # before the first step, not after the last
+            self.refused("/nonexistent/x: cannot create", "train", *cli_test.SMALL, "--data-dir", self.data, option,
+                         "/nonexistent/x", "--quiet", env=self.none)
+        self.refused("found -1, expected a number >= 0", "train", "--idle", -1, code=2)
 
     def test_experiment_goes_on_and_refuses_another(self):
         flaky = f"if test -e {self.dir}/stop; then echo broken >&2; exit 7; fi"

@@ -21,6 +21,8 @@ void add_train(CLI::App& app);
 
 /// "1.28 M", "927 k": three significant digits with a decimal prefix.
 std::string si(double x);
+/// Check of an option: a number >= 0. CLI11's own prints the largest double in its message.
+CLI::Validator not_negative();
 /// Text padded with spaces to a width; negative widths pad on the left.
 std::string cell(const std::string& text, int width);
 

@@ -286,7 +286,7 @@ void add_experiment(CLI::App& app) {
       ->capture_default_str();
   c->add_option("--seed", o->plan.seed, "Seed of the order and of the runs")->capture_default_str();
   c->add_option("--tdp", o->tdp, "TDP in watts, for the estimate where there is no meter")
-      ->check(CLI::NonNegativeNumber);
+      ->check(not_negative());
   c->add_option("--outliers", o->outliers, "three_sigma or none")->capture_default_str();
   c->add_option("--out", o->out, "Folder of the results; an experiment that is there continues")
       ->required();

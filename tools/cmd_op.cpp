@@ -182,7 +182,7 @@ void add_op(CLI::App& app) {
                 "Folder for out0.npy, ..., grad0.npy, ... and operands written in place");
   c->add_option("--replay", r->replay_s,
                 "Repeat the op for at least so many seconds and measure a call's joules")
-      ->check(CLI::NonNegativeNumber);
+      ->check(not_negative());
   c->add_option("--batch", *batch, "A file with one request per line, as JSON");
   c->add_flag("--json", *as_json, "Print cost and kernel as JSON");
   c->callback([=] {

@@ -165,6 +165,9 @@ class Training {
       load_weights(trainer_.net(), o.init);
     }
     if (!o.checkpoint.empty()) io::make_folders(o.checkpoint);
+    // A file that cannot be written is found now, not after an epoch.
+    for (const std::string& path : {o.trace, o.prometheus, o.save})
+      if (!path.empty()) const io::AtomicFile tried(path);  // removed again, the old one stays
     log_ = std::make_unique<LossLog>(o.log, trainer_.steps(), o.train.dtype);
     if (!o.quiet && !o.as_json) std::printf("%s\n", energy_.sentence().c_str());
     mlflow_ = start_mlflow(o);
@@ -320,7 +323,7 @@ void add_train(CLI::App& app) {
   c->add_option("--idle", o->idle,
                 "Seconds for which the idle host is watched first, where there is a meter")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(not_negative());
   c->add_flag("--no-shuffle", o->no_shuffle, "Images in the order of the file");
   c->add_flag("--quiet", o->quiet, "Only the last lines");
   c->add_flag("--json", o->as_json, "Result as JSON");

@@ -22,6 +22,16 @@ std::string si(double x) {
   return buf;
 }
 
+CLI::Validator not_negative() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        double v = 0;
+        const bool good = CLI::detail::lexical_cast(text, v) && v >= 0;
+        return good ? "" : "found " + text + ", expected a number >= 0";
+      },
+      "NUMBER>=0");
+}
+
 std::string cell(const std::string& text, int width) {
   const int n = static_cast<int>(text.size()), w = width < 0 ? -width : width;
   if (n >= w) return text;
