@@ -135,6 +135,12 @@ class Energy(cli_test.Cli):
         self.assertEqual(json.loads(self.ok("carbon", "--schedule", forecast, "--run-hours", 1, "--json"))["start_hour"], 1)
         self.assertEqual(len(self.ok("carbon", "--regions").splitlines()), 34)
 
+    def test_formats_are_modelled_not_measured(self):
+        found = json.loads(self.ok("formats", "--json"))
+        self.assertEqual(kinds_in(found), {"modelled_table"})
+        posit = next(f for f in found if f["format"] == "posit8")
+        self.assertLess(posit["multiply_add_pj"]["low"], posit["multiply_add_pj"]["high"])
+
     def test_mlflow_addresses_and_a_server_that_is_away(self):
         self.refused("expected http://HOST:PORT", "study", "layers", "--data-dir", self.data, "--mlflow", "localhost:5000",
                      "--out", self.dir / "s")

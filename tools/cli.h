@@ -12,6 +12,7 @@ void add_cost(CLI::App& app);
 void add_data(CLI::App& app);
 void add_experiment(CLI::App& app);
 void add_explain(CLI::App& app);
+void add_formats(CLI::App& app);
 void add_meter(CLI::App& app);
 void add_mlflow(CLI::App& app);
 void add_op(CLI::App& app);

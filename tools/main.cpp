@@ -83,6 +83,7 @@ int main(int argc, char** argv) {
   cli::add_op(app);
   cli::add_data(app);
   cli::add_bench(app);
+  cli::add_formats(app);
   cli::add_meter(app);
   cli::add_experiment(app);
   cli::add_carbon(app);

@@ -1,0 +1,142 @@
+#include "quant/formats.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "quant/block_scale.h"
+#include "quant/posit.h"
+
+namespace wattle::quant {
+namespace {
+
+using Span = std::span<const float>;
+
+template <class P>
+Format posit_format(std::string name, std::string about, int n, int es) {
+  Format f;
+  f.name = std::move(name);
+  f.about = std::move(about);
+  f.bits = n;
+  f.max = P::maxpos().to_double();
+  f.min_positive = P::minpos().to_double();
+  f.significand = n - 2 - es;
+  f.is_posit = true;
+  f.round = [](Span x, std::span<float> y) {
+    for (size_t i = 0; i < x.size(); ++i) y[i] = static_cast<float>(P::from(x[i]).to_double());
+  };
+  return f;
+}
+
+template <class M>
+Format float_format(std::string name, std::string about) {
+  Format f;
+  f.name = std::move(name);
+  f.about = std::move(about);
+  f.bits = M::bits;
+  f.max = M::max();
+  f.min_positive = M::decode(1);
+  f.significand = M::fraction_bits + 1;
+  f.round = [](Span x, std::span<float> y) {
+    for (size_t i = 0; i < x.size(); ++i)
+      y[i] = static_cast<float>(M::decode(M::encode(x[i], Saturate::on)));
+  };
+  return f;
+}
+
+constexpr size_t mx_block = 32;
+
+template <class M>
+Format mx_format(std::string name, std::string about) {
+  Format f = float_format<M>(std::move(name), std::move(about));
+  f.block = mx_block;
+  f.bits += 8.0 / mx_block;
+  f.round = [](Span x, std::span<float> y) {
+    uint8_t codes[mx_block];
+    for (size_t at = 0; at < x.size(); at += mx_block) {
+      const size_t n = std::min(mx_block, x.size() - at);
+      const std::span<uint8_t> c(codes, n);
+      decode_block<M>(encode_block<M>(x.subspan(at, n), c), c, y.subspan(at, n));
+    }
+  };
+  return f;
+}
+
+Format f32_format() {
+  Format f;
+  f.name = "f32";
+  f.about = "IEEE 754 binary32";
+  f.bits = 32;
+  f.max = std::numeric_limits<float>::max();
+  f.min_positive = std::numeric_limits<float>::denorm_min();
+  f.significand = 24;
+  f.round = [](Span x, std::span<float> y) { std::copy(x.begin(), x.end(), y.begin()); };
+  return f;
+}
+
+}  // namespace
+
+const std::vector<Format>& formats() {
+  static const std::vector<Format> all{
+      f32_format(),
+      posit_format<posit32>("posit32", "posit<32, 2>, standard of 2022", 32, 2),
+      float_format<fp16_format>("fp16", "IEEE 754 binary16"),
+      float_format<bf16_format>("bf16", "bfloat16: the range of f32"),
+      posit_format<posit16>("posit16", "posit<16, 2>, standard of 2022", 16, 2),
+      posit_format<Posit<16, 1>>("posit16_es1", "posit<16, 1>, before 2022", 16, 1),
+      float_format<e4m3_format>("fp8_e4m3", "OCP FP8 E4M3 (fn: no infinity)"),
+      float_format<e5m2_format>("fp8_e5m2", "OCP FP8 E5M2"),
+      posit_format<posit8>("posit8", "posit<8, 2>, standard of 2022", 8, 2),
+      posit_format<Posit<8, 1>>("posit8_es1", "posit<8, 1>, before 2022", 8, 1),
+      posit_format<Posit<8, 0>>("posit8_es0", "posit<8, 0>, before 2022", 8, 0),
+      mx_format<e4m3_format>("mxfp8_e4m3", "MX: E4M3 in blocks of 32"),
+      mx_format<e5m2_format>("mxfp8_e5m2", "MX: E5M2 in blocks of 32"),
+      mx_format<e2m3_format>("mxfp6_e2m3", "MX: E2M3 in blocks of 32"),
+      mx_format<e3m2_format>("mxfp6_e3m2", "MX: E3M2 in blocks of 32"),
+      mx_format<e2m1_format>("mxfp4", "MX: E2M1 in blocks of 32"),
+  };
+  return all;
+}
+
+const Format& format_from_name(std::string_view name) {
+  std::string known;
+  for (const Format& f : formats()) {
+    if (f.name == name) return f;
+    known += (known.empty() ? "" : ", ") + f.name;
+  }
+  throw value_error(str("format: found '", name, "', expected one of ", known));
+}
+
+int fraction_bits(const Format& f, int exponent) {
+  const auto kept = [&](double v) {
+    const float x = static_cast<float>(v);
+    float y = 0;
+    f.round({&x, 1}, {&y, 1});
+    return double{x} == v && y == x;
+  };
+  const double base = std::ldexp(1.0, exponent);
+  if (!kept(base)) return -1;
+  int m = 0;
+  while (m < 23 && kept(base * (1 + std::ldexp(1.0, -(m + 1))))) ++m;
+  return m;
+}
+
+double sqnr_db(const Format& f, double sigma, int64_t count, uint64_t seed) {
+  double signal = 0, noise = 0;
+  constexpr int64_t chunk = 1024;  // whole blocks of every format
+  float x[chunk], y[chunk];
+  for (int64_t at = 0; at < count; at += chunk) {
+    const auto n = static_cast<size_t>(std::min(chunk, count - at));
+    for (size_t i = 0; i < n; ++i)
+      x[i] = static_cast<float>(
+          sigma * double{normal_pair_at(seed, (static_cast<uint64_t>(at) + i) / 2)[i % 2]});
+    f.round({x, n}, {y, n});
+    for (size_t i = 0; i < n; ++i) {
+      signal += double{x[i]} * x[i];
+      noise += (double{y[i]} - x[i]) * (double{y[i]} - x[i]);
+    }
+  }
+  return 10 * std::log10(signal / noise);
+}
+
+}  // namespace wattle::quant
