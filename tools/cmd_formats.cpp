@@ -96,7 +96,8 @@ void run(bool as_json) {
   std::printf("   in hardware, modelled\n");
   for (const Format& f : quant::formats()) print(f);
   std::printf(
-      "\nBits count the shared scale of a block. Picojoules are a model of 45 nm hardware "
+      "\nBits count the shared scale of a block; max and min > 0 are those of an element without "
+      "it. Picojoules are a model of 45 nm hardware "
       "(Horowitz, power law on significand bits; posits times 1 to 1.6): emulated on a CPU, every "
       "format but f32 costs more compute than f32, and saves bytes only.\n");
 }
