@@ -17,8 +17,8 @@ constexpr int exponents[] = {-20, -8, -4, 0, 4, 8, 20};
 constexpr double sigmas[] = {1, 1.0 / 16, 0.02, 0.001, 16};
 
 // Picojoules of a multiplication and an addition in hardware at 45 nm. Posits have no accepted
-// table: the power law through Horowitz's floating-point figures on n - 4 significand bits, times 1
-// to 1.6, the spread of published comparisons.
+// table: the power law through Horowitz's floating-point figures on their widest significand, times
+// 1 to 1.6, the spread of published comparisons.
 struct Picojoules {
   double low = 0, high = 0;
 };
