@@ -11,6 +11,7 @@
 #include "energy/carbon.h"
 #include "green/clock_text.h"
 #include "green/energy_session.h"
+#include "green/experiment.h"
 #include "green/ledger.h"
 #include "green/meta_cost.h"
 #include "green/mlflow_study.h"
@@ -96,9 +97,14 @@ class StudyRunner {
     data_ = data::load(options_.dataset, options_.data_dir);
     if (options_.rows > 0) data_.train = data::subset(data_.train, options_.rows, 0);
     open();
-    for (int seed = 0; seed < options_.seeds; ++seed)
-      for (const NetKey& k : options_.nets)
-        if (!has_run(result_, k, static_cast<uint64_t>(seed))) plan_.push_back({k, uint64_t(seed)});
+    // Seeds are the rounds of an experiment: in each every net once, in an order of its own, so
+    // that a host that warms up or slows down does not look like a net that costs more.
+    for (const PlannedRun& r :
+         plan_runs(options_.nets.size(), {.repetitions = options_.seeds, .warmup = 0})) {
+      const NetKey& k = options_.nets[r.variant];
+      const auto seed = static_cast<uint64_t>(r.round);
+      if (!has_run(result_, k, seed)) plan_.push_back({k, seed});
+    }
     for (const Item& i : plan_) weight_all_ += step_weight(i.key, options_);
     start_ = std::chrono::steady_clock::now();
     for (size_t i = 0; i < plan_.size() && !stop_; ++i)

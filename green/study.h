@@ -44,9 +44,10 @@ struct StudyProgress {
 };
 using ProgressFn = void (*)(void* ctx, const StudyProgress& p);
 
-/// Runs what `options.out` does not hold yet, seeds outside, nets inside, and writes runs.csv,
-/// layers.csv, study.json and report.html after every run. Setting `stop` ends it after the step in
-/// progress; the finished runs stay. Throws value_error when out holds a study of other settings.
+/// Runs what `options.out` does not hold yet, seeds outside, nets inside in an order that is
+/// shuffled for every seed (green/experiment.h, plan_runs), and writes runs.csv, layers.csv,
+/// study.json and report.html after every run. Setting `stop` ends it after the step in progress;
+/// the finished runs stay. Throws value_error when out holds a study of other settings.
 StudyResult run_study(const StudyOptions& options, std::atomic<bool>& stop, ProgressFn progress,
                       void* ctx);
 

@@ -74,7 +74,11 @@ void print_summary(const green::StudyResult& r, const std::string& out) {
               cell("FLOP weighted", -16).c_str(), cell("bytes", -10).c_str(),
               cell("seconds", -10).c_str(),
               cell(str("joules (", word(kind_of(r)), ")"), -30).c_str());
-  for (const green::StudyRun& run : r.runs) {
+  std::vector<green::StudyRun> runs;  // in the design's order; they ran shuffled
+  for (const green::NetKey& k : r.settings.nets)
+    for (const green::StudyRun& run : r.runs)
+      if (run.key == k) runs.push_back(run);
+  for (const green::StudyRun& run : runs) {
     char accuracy[16], seconds[16];
     std::snprintf(accuracy, sizeof accuracy, "%.4f", run.accuracy);
     std::snprintf(seconds, sizeof seconds, "%.1f", run.seconds);
