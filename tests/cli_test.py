@@ -55,6 +55,13 @@ def entry(begin, end, shape=None):
     return {"dtype": "F32", "shape": shape or [(end - begin) // 4], "data_offsets": [begin, end]}
 
 
+# No test reads the meters of the machine that it happens to run on, or a calibration of its user.
+for _name in ("WATTLE_METER_ROOT", "WATTLE_NVML_LIB", "WATTLE_CALIBRATION"):
+    os.environ[_name] = "/nonexistent"
+for _name in ("WATTLE_METER_COMMAND", "WATTLE_METER_FILE", "WATTLE_ALLOW_MSR"):
+    os.environ.pop(_name, None)
+
+
 class Cli(unittest.TestCase):
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="wattle-cli-"))
