@@ -76,15 +76,6 @@ class RealHost final : public HostIo {
     return names;
   }
 
-  int write_file(const std::string& path, const std::string& text) override {
-    const int fd = ::open((root_ + path).c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
-    if (fd < 0) return errno;
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    const int why = n < 0 ? errno : (static_cast<size_t>(n) == text.size() ? 0 : EIO);
-    ::close(fd);
-    return why;
-  }
-
   int read_at(const std::string& path, uint64_t offset, void* to, size_t bytes) override {
     const int fd = ::open((root_ + path).c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return errno;

@@ -21,8 +21,6 @@ class HostIo {
   virtual FileText read_file(const std::string& path) = 0;
   /// Names in a directory, sorted; empty with `error` set when it cannot be listed.
   virtual std::vector<std::string> list(const std::string& path, int* error = nullptr) = 0;
-  /// Writes a small file (power caps); errno, 0 = done.
-  virtual int write_file(const std::string& path, const std::string& text) = 0;
   /// `bytes` at `offset` of a device file (MSR); errno, 0 = done.
   virtual int read_at(const std::string& path, uint64_t offset, void* to, size_t bytes) = 0;
   /// Opens a counting perf event for all processes on `cpu`; a descriptor, or -errno.

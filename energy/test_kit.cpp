@@ -93,15 +93,6 @@ std::vector<std::string> FakeHost::list(const std::string& path, int* error) {
   return {names.begin(), names.end()};
 }
 
-int FakeHost::write_file(const std::string& path, const std::string& text) {
-  const std::lock_guard hold(lock_);
-  const auto f = files_.find(path);
-  if (f == files_.end()) return ENOENT;
-  if (f->second.error != 0) return f->second.error;
-  f->second = File{{text}};
-  return 0;
-}
-
 int FakeHost::read_at(const std::string& path, uint64_t offset, void* to, size_t bytes) {
   const std::lock_guard hold(lock_);
   int cpu = -1;

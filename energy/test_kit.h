@@ -39,7 +39,6 @@ class FakeHost final : public HostIo {
 
   FileText read_file(const std::string& path) override;
   std::vector<std::string> list(const std::string& path, int* error) override;
-  int write_file(const std::string& path, const std::string& text) override;
   int read_at(const std::string& path, uint64_t offset, void* to, size_t bytes) override;
   int perf_open(uint32_t type, uint64_t config, int cpu) override;
   int perf_read(int fd, uint64_t* value) override;
