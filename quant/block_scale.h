@@ -1,4 +1,5 @@
-// Blocks of small elements under a shared power of two: the MX formats.
+// Blocks of small elements under a shared scale: a power of two in the MX formats, an E4M3 number
+// in NVFP4.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -56,6 +57,56 @@ template <class Format>
 void decode_block(uint8_t scale, std::span<const uint8_t> codes, std::span<float> x) {
   const double s = e8m0_decode(scale);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(Format::decode(codes[i]) * s);
+}
+
+/// Element of MXINT8: k / 64 in two's complement, k = -127..127; -128 is not used (OCP MX 1.0).
+struct MxInt8Element {
+  static constexpr int bits = 8, fraction_bits = 6;
+  static double max() { return 127.0 / 64; }
+  static double decode(uint32_t code) { return static_cast<int8_t>(code) / 64.0; }
+  /// Nearest, ties to even, clamped to +-max(): there is no code for anything else.
+  static uint32_t encode(double x, Saturate) {
+    const double k = std::clamp(std::nearbyint(x * 64), -127.0, 127.0);
+    return static_cast<uint8_t>(static_cast<int8_t>(k));
+  }
+};
+
+constexpr size_t nvfp4_block = 16;
+
+/// NVFP4's scale of the whole tensor: with it the largest block scale is E4M3's largest number.
+/// 0 for a tensor of zeros.
+inline float nvfp4_tensor_scale(float amax) {
+  return static_cast<float>(double{amax} / (e2m1_format::max() * e4m3_format::max()));
+}
+
+/// Encodes one block of up to 16 elements as E2M1 under an E4M3 scale, which is returned:
+/// value = code * scale * tensor_scale. A block with NaN or infinity has the scale NaN and codes 0.
+/// A block far below the tensor's largest number may get the scale 0: it decodes to zeros.
+inline uint8_t encode_nvfp4_block(std::span<const float> x, std::span<uint8_t> codes,
+                                  float tensor_scale) {
+  double amax = 0;
+  bool finite = true;
+  for (const float v : x) {
+    finite = finite && std::isfinite(v);
+    amax = std::max(amax, std::fabs(double{v}));
+  }
+  std::fill(codes.begin(), codes.end(), uint8_t{0});
+  if (!finite) return static_cast<uint8_t>(e4m3_format::nan_code);
+  if (amax == 0 || tensor_scale == 0) return 0;
+  const uint32_t scale =
+      e4m3_format::encode(amax / e2m1_format::max() / double{tensor_scale}, Saturate::on);
+  const double step = e4m3_format::decode(scale) * double{tensor_scale};
+  if (step > 0)
+    for (size_t i = 0; i < x.size(); ++i)
+      codes[i] = static_cast<uint8_t>(e2m1_format::encode(double{x[i]} / step, Saturate::on));
+  return static_cast<uint8_t>(scale);
+}
+
+inline void decode_nvfp4_block(uint8_t scale, std::span<const uint8_t> codes, std::span<float> x,
+                               float tensor_scale) {
+  const double step = e4m3_format::decode(scale) * double{tensor_scale};
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(e2m1_format::decode(codes[i]) * step);
 }
 
 }  // namespace wattle::quant

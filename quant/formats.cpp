@@ -1,5 +1,6 @@
 #include "quant/formats.h"
 
+#include <bit>
 #include <cmath>
 
 #include "core/error.h"
@@ -47,18 +48,81 @@ Format float_format(std::string name, std::string about) {
 constexpr size_t mx_block = 32;
 
 template <class M>
+void round_mx_blocks(Span x, std::span<float> y) {
+  uint8_t codes[mx_block];
+  for (size_t at = 0; at < x.size(); at += mx_block) {
+    const size_t n = std::min(mx_block, x.size() - at);
+    const std::span<uint8_t> c(codes, n);
+    decode_block<M>(encode_block<M>(x.subspan(at, n), c), c, y.subspan(at, n));
+  }
+}
+
+template <class M>
 Format mx_format(std::string name, std::string about) {
   Format f = float_format<M>(std::move(name), std::move(about));
   f.block = mx_block;
   f.bits += 8.0 / mx_block;
+  f.round = round_mx_blocks<M>;
+  return f;
+}
+
+float largest(Span x) {
+  float amax = 0;
+  for (const float v : x) amax = std::max(amax, std::fabs(v));
+  return amax;
+}
+
+Format mxint8_format() {
+  Format f;
+  f.name = "mxint8";
+  f.about = "MX: integers k/64 in blocks of 32";
+  f.bits = 8 + 8.0 / mx_block;
+  f.block = mx_block;
+  f.max = MxInt8Element::max();
+  f.min_positive = MxInt8Element::decode(1);
+  f.significand = 7;
+  f.round = round_mx_blocks<MxInt8Element>;
+  return f;
+}
+
+Format nvfp4_format() {
+  Format f = float_format<e2m1_format>("nvfp4", "E2M1 in blocks of 16, E4M3 scales");
+  f.block = nvfp4_block;
+  f.bits += 8.0 / nvfp4_block;
+  f.tensor_scale = true;
   f.round = [](Span x, std::span<float> y) {
-    uint8_t codes[mx_block];
-    for (size_t at = 0; at < x.size(); at += mx_block) {
-      const size_t n = std::min(mx_block, x.size() - at);
+    const float scale = nvfp4_tensor_scale(largest(x));
+    uint8_t codes[nvfp4_block];
+    for (size_t at = 0; at < x.size(); at += nvfp4_block) {
+      const size_t n = std::min(nvfp4_block, x.size() - at);
       const std::span<uint8_t> c(codes, n);
-      decode_block<M>(encode_block<M>(x.subspan(at, n), c), c, y.subspan(at, n));
+      decode_nvfp4_block(encode_nvfp4_block(x.subspan(at, n), c, scale), c, y.subspan(at, n),
+                         scale);
     }
   };
+  return f;
+}
+
+// Whole numbers -127..127 (-7..7) times amax / 127 (amax / 7) of a block, in f32.
+template <int Top, size_t Block>
+void round_integers(Span x, std::span<float> y) {
+  for (size_t at = 0; at < x.size(); at += Block) {
+    const size_t n = std::min(Block, x.size() - at);
+    const double step = double{largest(x.subspan(at, n))} / Top;
+    for (size_t i = at; i < at + n; ++i)
+      y[i] = step > 0 ? static_cast<float>(std::nearbyint(double{x[i]} / step) * step) : 0.0f;
+  }
+}
+
+Format integer_format(std::string name, std::string about, double bits, int top) {
+  Format f;
+  f.name = std::move(name);
+  f.about = std::move(about);
+  f.bits = bits;
+  f.max = top;
+  f.min_positive = 1;
+  f.significand = std::bit_width(static_cast<unsigned>(top));
+  f.tensor_scale = true;
   return f;
 }
 
@@ -77,6 +141,23 @@ Format f32_format() {
 }  // namespace
 
 const std::vector<Format>& formats() {
+  static const Format int8 = [] {
+    Format f = integer_format("int8", "-127..127, one scale for the tensor", 8, 127);
+    f.round = round_integers<127, SIZE_MAX>;
+    return f;
+  }();
+  static const Format int8_b32 = [] {
+    Format f = integer_format("int8_b32", "-127..127, an f32 scale for 32", 9, 127);
+    f.block = 32;
+    f.round = round_integers<127, 32>;
+    return f;
+  }();
+  static const Format int4_b32 = [] {
+    Format f = integer_format("int4_b32", "-7..7, an f32 scale for 32", 5, 7);
+    f.block = 32;
+    f.round = round_integers<7, 32>;
+    return f;
+  }();
   static const std::vector<Format> all{
       f32_format(),
       posit_format<posit32>("posit32", "posit<32, 2>, standard of 2022", 32, 2),
@@ -89,11 +170,16 @@ const std::vector<Format>& formats() {
       posit_format<posit8>("posit8", "posit<8, 2>, standard of 2022", 8, 2),
       posit_format<Posit<8, 1>>("posit8_es1", "posit<8, 1>, before 2022", 8, 1),
       posit_format<Posit<8, 0>>("posit8_es0", "posit<8, 0>, before 2022", 8, 0),
+      int8,
+      int8_b32,
+      mxint8_format(),
       mx_format<e4m3_format>("mxfp8_e4m3", "MX: E4M3 in blocks of 32"),
       mx_format<e5m2_format>("mxfp8_e5m2", "MX: E5M2 in blocks of 32"),
       mx_format<e2m3_format>("mxfp6_e2m3", "MX: E2M3 in blocks of 32"),
       mx_format<e3m2_format>("mxfp6_e3m2", "MX: E3M2 in blocks of 32"),
       mx_format<e2m1_format>("mxfp4", "MX: E2M1 in blocks of 32"),
+      int4_b32,
+      nvfp4_format(),
   };
   return all;
 }
@@ -108,6 +194,8 @@ const Format& format_from_name(std::string_view name) {
 }
 
 int fraction_bits(const Format& f, int exponent) {
+  // Under a scale that is not a power of two a single number is its own largest, and always exact.
+  if (f.tensor_scale) return f.significand - 1;
   const auto kept = [&](double v) {
     const float x = static_cast<float>(v);
     float y = 0;
@@ -122,19 +210,16 @@ int fraction_bits(const Format& f, int exponent) {
 }
 
 double sqnr_db(const Format& f, double sigma, int64_t count, uint64_t seed) {
+  // All at once: some formats have a scale that depends on all of the tensor.
+  const auto n = static_cast<size_t>(count);
+  std::vector<float> x(n), y(n);
+  for (size_t i = 0; i < n; ++i)
+    x[i] = static_cast<float>(sigma * double{normal_pair_at(seed, i / 2)[i % 2]});
+  f.round(x, y);
   double signal = 0, noise = 0;
-  constexpr int64_t chunk = 1024;  // whole blocks of every format
-  float x[chunk], y[chunk];
-  for (int64_t at = 0; at < count; at += chunk) {
-    const auto n = static_cast<size_t>(std::min(chunk, count - at));
-    for (size_t i = 0; i < n; ++i)
-      x[i] = static_cast<float>(
-          sigma * double{normal_pair_at(seed, (static_cast<uint64_t>(at) + i) / 2)[i % 2]});
-    f.round({x, n}, {y, n});
-    for (size_t i = 0; i < n; ++i) {
-      signal += double{x[i]} * x[i];
-      noise += (double{y[i]} - x[i]) * (double{y[i]} - x[i]);
-    }
+  for (size_t i = 0; i < n; ++i) {
+    signal += double{x[i]} * x[i];
+    noise += (double{y[i]} - x[i]) * (double{y[i]} - x[i]);
   }
   return 10 * std::log10(signal / noise);
 }

@@ -18,11 +18,14 @@ struct Format {
   int block = 1;                     ///< elements under one scale
   int significand = 0;               ///< bits at its best, the hidden one included
   bool is_posit = false;
+  /// Scaled so that the largest number of the tensor or block is exact: the scale is no power of
+  /// two, and figures per exponent mean nothing.
+  bool tensor_scale = false;
   /// y = x rounded to the format and back, to nearest, saturating; sizes equal.
   void (*round)(std::span<const float> x, std::span<float> y) = nullptr;
 };
 
-/// f32, bf16, fp16, fp8 E4M3 and E5M2, posits, MX formats, in order of falling size.
+/// f32, bf16, fp16, fp8 E4M3 and E5M2, posits, int8, int4, MX formats and NVFP4, by size.
 const std::vector<Format>& formats();
 /// Throws value_error and lists the known ones.
 const Format& format_from_name(std::string_view name);

@@ -123,6 +123,37 @@ TEST(BlockScale, VectorsAndRules) {
   }
 }
 
+TEST(BlockScale, MxInt8) {
+  for (int k = -127; k <= 127; ++k)
+    EXPECT_EQ(static_cast<int8_t>(MxInt8Element::encode(k / 64.0, Saturate::on)), k);
+  const std::vector<float> x{1.999f, -1.999f, 1, -0.5f, 0};
+  std::vector<uint8_t> codes(5);
+  EXPECT_EQ(encode_block<MxInt8Element>(x, codes), 127);
+  EXPECT_EQ(codes, (std::vector<uint8_t>{127, 0x81, 64, 0xE0, 0}));  // -128 is never used
+}
+
+TEST(BlockScale, Nvfp4) {
+  std::vector<uint8_t> codes(16);
+  std::vector<float> back(16), x(16, 0.0f);
+  x[0] = 2688, x[1] = -448, x[2] = 224;  // 6 * 448: scale of the tensor 1, of the block 448
+  EXPECT_EQ(nvfp4_tensor_scale(2688), 1);
+  EXPECT_EQ(encode_nvfp4_block(x, codes, 1), 0x7E);
+  decode_nvfp4_block(0x7E, codes, back, 1);
+  EXPECT_EQ(back, x);
+  EXPECT_EQ(encode_nvfp4_block(std::vector<float>(16, 0.0f), codes, 1), 0);
+  // Tiny beside the tensor's largest: the scale underflows and the block becomes zeros.
+  EXPECT_EQ(encode_nvfp4_block(std::vector<float>(16, 0.001f), codes, 1), 0);
+  decode_nvfp4_block(0, codes, back, 1);
+  EXPECT_EQ(back, std::vector<float>(16, 0.0f));
+  for (const float bad : {INFINITY, -INFINITY, NAN}) {
+    x[7] = bad;
+    const uint8_t scale = encode_nvfp4_block(x, codes, 1);
+    EXPECT_EQ(scale, e4m3_format::nan_code);
+    decode_nvfp4_block(scale, codes, back, 1);
+    for (const float v : back) EXPECT_TRUE(std::isnan(v));
+  }
+}
+
 // ---- signal-to-noise ratio of N(0, sigma), in dB ----
 
 template <class Round>

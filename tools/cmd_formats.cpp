@@ -61,7 +61,11 @@ void print(const Format& f) {
   std::printf("%s%6.2f  %9.3g %9.3g  ", cell(f.name, 13).c_str(), f.bits, f.max, f.min_positive);
   for (const int e : exponents) {
     const int bits = quant::fraction_bits(f, e);
-    std::printf("%s", cell(f.block > 1 ? "" : bits < 0 ? "-" : std::to_string(bits), -5).c_str());
+    std::printf("%s", cell(f.block > 1 || f.tensor_scale ? ""
+                           : bits < 0                    ? "-"
+                                                         : std::to_string(bits),
+                           -5)
+                          .c_str());
   }
   std::printf("  ");
   for (const double s : sigmas) {
