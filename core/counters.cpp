@@ -32,7 +32,8 @@ int64_t now_ns() {
 
 Counters::Counters() { scopes_.push_back({}); }
 
-void Counters::add(const RowKey& key, const Cost& cost, const Cost& executed, double ns) {
+void Counters::add(const RowKey& key, const Cost& cost, const Cost& executed, double ns,
+                   const CastStats& rounding) {
   auto [it, fresh] = index_.try_emplace(key, rows_.size());
   if (fresh) rows_.push_back({.key = key});
   for (Row* row : {&rows_[it->second], &total_}) {
@@ -40,6 +41,7 @@ void Counters::add(const RowKey& key, const Cost& cost, const Cost& executed, do
     row->cost += cost;
     row->executed += executed;
     row->ns += ns;
+    row->rounding += rounding;
   }
   if (timeline) timeline->push_back({key, cost, executed, ns, now_ns(), true});
 }
@@ -76,6 +78,7 @@ void Counters::merge(const Counters& other) {
       row->cost += r.cost;
       row->executed += r.executed;
       row->ns += r.ns;
+      row->rounding += r.rounding;
     }
   }
 }

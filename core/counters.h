@@ -7,8 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/codec.h"
 #include "core/cost.h"
-#include "core/dtype.h"
 
 // -DWATTLE_COUNTERS=0 compiles counting out, to measure what it costs.
 #ifndef WATTLE_COUNTERS
@@ -36,8 +36,9 @@ struct Row {
   RowKey key;
   int64_t calls = 0;
   Cost cost;  ///< by the op's rule: the literature's convention, an upper bound where data decides
-  Cost executed;  ///< what the kernel that ran really did
-  double ns = 0;  ///< wall time inside the kernel
+  Cost executed;       ///< what the kernel that ran really did
+  double ns = 0;       ///< wall time inside the kernel
+  CastStats rounding;  ///< of results and casts in coded dtypes
 };
 
 /// One call, for whoever asks for a timeline.
@@ -53,7 +54,8 @@ struct TimedCall {
 class Counters {
  public:
   Counters();
-  void add(const RowKey& key, const Cost& cost, const Cost& executed, double ns);
+  void add(const RowKey& key, const Cost& cost, const Cost& executed, double ns,
+           const CastStats& rounding = {});
   const std::vector<Row>& rows() const { return rows_; }
   /// Kept apart from the rows, so that "the rows sum to the total" is a check and not a definition.
   const Row& total() const { return total_; }

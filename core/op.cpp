@@ -96,11 +96,12 @@ void check_rules(const OpBase& op, bool has_ref) {
         str("op ", op.name, ": ", op.sample_count(), " samples, expected at least 3"));
 }
 
-Refusal kernel_basics(simd::Level isa, bool f32_only, DeviceKind device, Ins in) {
+Refusal kernel_basics(simd::Level isa, bool f32_only, bool codes, DeviceKind device, Ins in) {
   for (const Tensor& t : in) {
     if (!t) continue;
     if (t.device().kind != device && t.device().kind != DeviceKind::meta)
       return {str("operands are on ", t.device())};
+    if (!codes && is_coded(t.dtype())) return {str("takes plain types, found ", name(t.dtype()))};
     if (f32_only && is_floating(t.dtype()) && t.dtype() != DType::f32)
       return {str("takes f32, found ", name(t.dtype()))};
   }

@@ -58,6 +58,7 @@ struct Kernel {
   Cost (*executes)(Ins, const Cost& declared, const A&) = nullptr;
   simd::Level isa = simd::Level::portable;
   bool f32_only = false;  ///< every floating operand must be f32
+  bool codes = false;     ///< knows coded operands; others are given decoded ones (ops/coded.h)
   DeviceKind device = DeviceKind::cpu;
 };
 
@@ -212,6 +213,7 @@ class OpBase {
   virtual const char* kernel_name(int k) const = 0;
   /// Why kernel k does not take this call on this machine now.
   virtual Refusal kernel_refusal(int k, Ins, const void* attr) const = 0;
+  virtual bool kernel_takes_codes(int k) const = 0;
   virtual void kernel_run(int k, Ins, Outs, const void* attr) const = 0;
   virtual Cost kernel_executes(int k, Ins, const Cost& declared, const void* attr) const = 0;
 
@@ -249,7 +251,7 @@ Tensors apply(const OpBase& op, Ins in, const void* attr);
 namespace detail {
 void register_op(const OpBase* op);
 void check_rules(const OpBase& op, bool has_ref);
-Refusal kernel_basics(simd::Level isa, bool f32_only, DeviceKind device, Ins in);
+Refusal kernel_basics(simd::Level isa, bool f32_only, bool codes, DeviceKind device, Ins in);
 [[noreturn]] void unknown_attr(const char* op, std::string_view field, const std::string& known);
 }  // namespace detail
 
@@ -281,9 +283,6 @@ class Op final : public OpBase {
   Tensor one(std::initializer_list<Tensor> in, const A& attr = {}) const {
     return std::move(apply(*this, Ins(in.begin(), in.size()), &attr)[0]);
   }
-  /// Adds a kernel ahead of the others: how another package teaches an op a new dtype.
-  void add_kernel(Kernel<A> k) { r_.kernels.insert(r_.kernels.begin(), k); }
-
   Metas shape(Ins in, const void* a) const override { return r_.shape.value(in, as(a)); }
   Cost cost(Ins in, std::span<const Meta> out, const void* a) const override {
     return r_.cost.value(in, out, as(a));
@@ -300,9 +299,10 @@ class Op final : public OpBase {
   const char* kernel_name(int k) const override { return kernel(k).name; }
   Refusal kernel_refusal(int k, Ins in, const void* a) const override {
     const Kernel<A>& kn = kernel(k);
-    if (Refusal no = detail::kernel_basics(kn.isa, kn.f32_only, kn.device, in)) return no;
+    if (Refusal no = detail::kernel_basics(kn.isa, kn.f32_only, kn.codes, kn.device, in)) return no;
     return kn.when ? kn.when(in, as(a)) : Refusal{};
   }
+  bool kernel_takes_codes(int k) const override { return kernel(k).codes; }
   void kernel_run(int k, Ins in, Outs out, const void* a) const override {
     kernel(k).run(in, out, as(a));
   }

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <new>
 
+#include "core/codec.h"
+
 namespace wattle {
 namespace {
 std::atomic<uint64_t> next_uid{1};
@@ -18,6 +20,18 @@ int64_t storage_bytes(const Shape& shape, DType dtype) {
   return rows * ((last + d.block - 1) / d.block) * d.bytes;
 }
 
+Shape row_major_strides(const Shape& shape, DType dtype) {
+  Shape s = contiguous_strides(shape);
+  const int64_t block = info(dtype).block;
+  if (block == 1 || shape.rank() < 2) return s;
+  int64_t step = (shape.back() + block - 1) / block * block;
+  for (int i = shape.rank() - 2; i >= 0; --i) {
+    s[i] = step;
+    step *= shape[i];
+  }
+  return s;
+}
+
 Storage::Storage(int64_t n, Device d) : nbytes(n), device(d) {
   if (d.kind != DeviceKind::meta) data = allocator(d).allocate(n);
 }
@@ -31,7 +45,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   auto impl = std::make_shared<TensorImpl>();
   impl->storage = std::make_shared<Storage>(storage_bytes(shape, dtype), device);
   impl->shape = shape;
-  impl->strides = contiguous_strides(shape);
+  impl->strides = row_major_strides(shape, dtype);
   impl->dtype = dtype;
   impl->uid = next_uid.fetch_add(1, std::memory_order_relaxed);
   if (dtype == DType::counted && device.kind == DeviceKind::cpu)
@@ -48,8 +62,13 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
     allocator(device).copy_from_host(t.raw(), host.raw(), host.nbytes());
     return t;
   }
-  if (value == 0 && dtype != DType::counted) {
+  if (value == 0 && dtype != DType::counted && dtype != DType::e8m0) {
     std::memset(t.storage().data, 0, static_cast<size_t>(t.storage().nbytes));
+    return t;
+  }
+  if (is_coded(dtype)) {
+    const std::vector<double> x(static_cast<size_t>(t.numel()), value);
+    encode(x.data(), t);
     return t;
   }
   dispatch_all("full", dtype, [&]<class T>() {
@@ -60,11 +79,12 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
 }
 
 bool Tensor::is_contiguous() const {
+  const int64_t block = info(dtype()).block;
   int64_t step = 1;
   for (int i = rank() - 1; i >= 0; --i) {
-    if (shape()[i] == 1) continue;
-    if (strides()[i] != step) return shape().numel() == 0;
+    if (shape()[i] != 1 && strides()[i] != step) return shape().numel() == 0;
     step *= shape()[i];
+    if (i == rank() - 1) step = (step + block - 1) / block * block;
   }
   return true;
 }

@@ -20,6 +20,9 @@ struct Meta {
 
 /// Bytes that a tensor of this shape takes: rows * ceil(last / block) * bytes per block.
 int64_t storage_bytes(const Shape& shape, DType dtype);
+/// Strides of a row-major tensor; a row of a packed dtype is followed by the rest of its last
+/// block.
+Shape row_major_strides(const Shape& shape, DType dtype);
 
 /// A block of memory, shared by all views of it.
 struct Storage {

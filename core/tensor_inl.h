@@ -5,6 +5,8 @@
 
 namespace wattle {
 
+/// The numbers of a coded tensor, row-major (core/codec.cpp).
+std::vector<double> decode_to_doubles(const Tensor& t);
 [[noreturn]] void throw_no_dtype(const char* what, DType t, const char* expected);
 
 template <class F>
@@ -25,8 +27,10 @@ decltype(auto) dispatch_all(const char* what, DType t, F&& fn) {
     case DType::i64: return fn.template operator()<int64_t>();
     case DType::i32: return fn.template operator()<int32_t>();
     case DType::u8: return fn.template operator()<uint8_t>();
+    case DType::i8: return fn.template operator()<int8_t>();
     case DType::boolean: return fn.template operator()<bool>();
     case DType::counted: return fn.template operator()<Counted>();
+    default: break;
   }
   throw_no_dtype(what, t, "an element type of its own");
 }
@@ -45,6 +49,11 @@ Tensor Tensor::from(const std::vector<T>& values, const Shape& shape) {
 template <class T>
 std::vector<T> Tensor::values() const {
   std::vector<T> out(static_cast<size_t>(numel()));
+  if (is_coded(dtype())) {
+    const std::vector<double> decoded = decode_to_doubles(*this);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<T>(decoded[i]);
+    return out;
+  }
   dispatch_all("values", dtype(), [&]<class S>() {
     const S* p = data<S>();
     for_each_offset(shape(), strides(), [&](int64_t i, int64_t o) {

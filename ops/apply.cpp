@@ -4,8 +4,10 @@
 #include <cstring>
 #include <optional>
 
+#include "core/codec.h"
 #include "core/counters.h"
 #include "core/recorder.h"
+#include "ops/coded.h"
 #include "ops/ops.h"
 
 namespace wattle {
@@ -45,16 +47,20 @@ const char* forced(const OpBase& op) {
   return kernel_from_environment(op.name);
 }
 
-int pick_kernel(const OpBase& op, Ins in, const void* attr) {
-  static const bool trace =
+bool tracing() {
+  static const bool on =
       std::getenv("WATTLE_TRACE") && std::strstr(std::getenv("WATTLE_TRACE"), "dispatch");
+  return on;
+}
+
+int pick_kernel(const OpBase& op, Ins in, const void* attr) {
   const char* const wanted = forced(op);
   std::string reasons;
   for (int k = 0; k < op.kernel_count(); ++k) {
     const char* name = op.kernel_name(k);
     if (wanted && std::strcmp(wanted, name) != 0) continue;
     const Refusal no = op.kernel_refusal(k, in, attr);
-    if (trace)
+    if (tracing())
       std::fprintf(stderr, "dispatch %s:%s %s\n", op.name, name, no ? no.why.c_str() : "runs");
     if (!no) return k;
     if (wanted) throw dtype_error(str(op.name, ": kernel ", name, " refuses this call: ", no.why));
@@ -62,6 +68,46 @@ int pick_kernel(const OpBase& op, Ins in, const void* attr) {
   }
   if (wanted) throw value_error(str(op.name, ": has no kernel called ", wanted));
   throw dtype_error(str(op.name, ": no kernel takes this call:", reasons));
+}
+
+// How a call is executed. A call with codes tries kernels that know them before plain floats.
+struct Way {
+  const char* name = "view";
+  int own = -1;  // kernel of the op
+  const coded::CodedKernel* codes = nullptr;
+  std::optional<coded::Plain> plain;  // what `own` runs on, where operands have to be decoded
+
+  void run(const OpBase& op, Ins in, Outs out, const void* attr) {
+    if (plain) plain->run(own, in, out, attr);
+    else if (codes) codes->run(in, out, attr);
+    else op.kernel_run(own, in, out, attr);
+  }
+};
+
+Way pick_for_codes(const OpBase& op, Ins in, std::span<const Meta> out, const void* attr) {
+  const char* const wanted = forced(op);
+  for (int k = 0; k < op.kernel_count(); ++k)
+    if (op.kernel_takes_codes(k) && !op.kernel_refusal(k, in, attr)) return {op.kernel_name(k), k};
+  for (const coded::CodedKernel& c : coded::kernels()) {
+    if (std::strcmp(c.op, op.name) != 0 || (wanted && std::strcmp(wanted, c.name) != 0)) continue;
+    const Refusal no = coded::refusal(c, in, attr);
+    if (tracing())
+      std::fprintf(stderr, "dispatch %s:%s %s\n", op.name, c.name, no ? no.why.c_str() : "runs");
+    if (!no) return {c.name, -1, &c};
+    if (wanted) throw dtype_error(str(op.name, ": kernel ", c.name, " refuses: ", no.why));
+  }
+  Way w;
+  w.plain.emplace(op, in, out, attr);
+  w.own = pick_kernel(op, w.plain->in(), attr);
+  w.name = op.kernel_name(w.own);
+  return w;
+}
+
+Way dispatch(const OpBase& op, Ins in, std::span<const Meta> out, const void* attr) {
+  if (op.is_view) return {};
+  if (coded::involved(in, out)) return pick_for_codes(op, in, out, attr);
+  const int k = pick_kernel(op, in, attr);
+  return {op.kernel_name(k), k};
 }
 
 // Kernels that rely on row-major operands get them through a `contiguous` that is counted like any
@@ -110,12 +156,23 @@ Cost full_cost(const OpBase& op, Ins in, std::span<const Meta> out, DType dtype,
   return c;
 }
 
+// What the kernel executes, and what decoding and rounding cost around it.
+Cost executed_cost(const OpBase& op, const Way& way, Ins in, const Cost& declared,
+                   const void* attr) {
+  if (op.is_view) return declared;
+  if (way.codes) return way.codes->executes ? way.codes->executes(in, declared, attr) : declared;
+  if (!way.plain) return op.kernel_executes(way.own, in, declared, attr);
+  const Ins floats = way.plain->in();
+  const std::span<const Meta> out = way.plain->out();
+  return op.kernel_executes(way.own, floats,
+                            full_cost(op, floats, out, row_dtype(floats, out), attr), attr);
+}
+
 Tensors allocate(const OpBase& op, Ins in, const Metas& metas, Device device, const void* attr) {
   Tensors out;
   out.reserve(metas.size());
   if (op.is_view) {
-    const ViewSpec v = op.view(in[0], attr);
-    out.push_back(in[0].alias(v.shape, v.strides, v.offset));
+    out.push_back(coded::view(op, in[0], op.view(in[0], attr)));
   } else {
     for (const Meta& m : metas) out.push_back(Tensor::empty(m.shape, m.dtype, device));
   }
@@ -149,27 +206,27 @@ Tensors apply(const OpBase& op, Ins given, const void* attr) {
   const Device device = device_of(op, in);  // 1 one device
   const Metas metas = op.shape(in, attr);   // 2 shape
   const DType dtype = row_dtype(in, metas);
-  const Cost cost = full_cost(op, in, metas, dtype, attr);    // 3 cost, before any byte is touched
-  Tensors out = allocate(op, in, metas, device, attr);        // 4 memory
-  const int k = op.is_view ? -1 : pick_kernel(op, in, attr);  // 5 dispatch
-  const char* const kernel = k < 0 ? "view" : op.kernel_name(k);
-  Cost executed = k < 0 ? cost : op.kernel_executes(k, in, cost, attr);
+  const Cost cost = full_cost(op, in, metas, dtype, attr);  // 3 cost, before any byte is touched
+  Tensors out = allocate(op, in, metas, device, attr);      // 4 memory
+  Way way = dispatch(op, in, metas, attr);                  // 5 dispatch
+  Cost executed = executed_cost(op, way, in, cost, attr);
   double ns = 0;
-  if (k >= 0 && device.kind != DeviceKind::meta) {  // 6 run
+  if (!op.is_view && device.kind != DeviceKind::meta) {  // 6 run
     const double start = now_ns();
-    op.kernel_run(k, in, out, attr);
+    way.run(op, in, out, attr);
     ns = now_ns() - start;
     if (reported()) {
       executed = *reported();
       reported().reset();
     }
   }
+  if (way.plain) executed += way.plain->conversions();
   mark_written(op, in, op.written(attr));
 #if WATTLE_COUNTERS
   Counters& c = counters();  // 7 counters
-  c.add({c.current, &op, kernel, dtype, c.phase}, cost, executed, ns);
+  c.add({c.current, &op, way.name, dtype, c.phase}, cost, executed, ns, take_rounding());
 #endif
-  const Call call{&op, attr, in, out, kernel, cost, executed, ns};
+  const Call call{&op, attr, in, out, way.name, cost, executed, ns};
   for (Recorder* r = current_recorder(); r; r = r->outer()) r->record(call);  // 8 tape
   return out;
 }

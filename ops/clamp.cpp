@@ -62,8 +62,9 @@ Metas clamp_shape(Ins in, const ClampAttr& a) {
   if (bounds(a) == 0) throw value_error("clamp: min and max are both none, expected one of them");
   if (is_floating(in[0].dtype())) return out;
   const auto limits = std::numeric_limits<int32_t>();
-  const double least = in[0].dtype() == DType::u8 ? 0 : limits.min();
-  const double most = in[0].dtype() == DType::u8 ? 255 : limits.max();
+  const DType t = in[0].dtype();
+  const double least = t == DType::u8 ? 0 : t == DType::i8 ? -128 : limits.min();
+  const double most = t == DType::u8 ? 255 : t == DType::i8 ? 127 : limits.max();
   for (const auto& b : {a.min, a.max})
     if (b && (*b != std::floor(*b) || *b < least || *b > most))
       throw value_error(str("clamp: bound ", *b, " for ", in[0], ", expected a whole number in [",

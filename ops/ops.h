@@ -36,6 +36,21 @@ Tensor clamp(const Tensor& x, std::optional<double> min,
              std::optional<double> max);    ///< into [min, max]
 Tensor abs(const Tensor& x);                ///< |x|
 Tensor cast(const Tensor& x, DType dtype);  ///< conversion of the element type
+struct CastAttr {
+  DType to = DType::f32;
+  /// Beyond the largest number of a coded type: that number (true), or infinity or NaN.
+  bool saturate = true;
+  std::string rounding = "nearest";  ///< nearest | stochastic, for coded types
+  std::string scale_rule = "floor";  ///< floor | ceil | even, of the scales of MX blocks
+  uint64_t seed = 0;                 ///< of stochastic rounding
+  std::optional<DType> grad = {};    ///< type of the gradient that flows back; none = the input's
+  template <class V>
+  void visit(V&& v) {
+    v("to", to), v("saturate", saturate), v("rounding", rounding), v("scale_rule", scale_rule);
+    v("seed", seed), v("grad", grad);
+  }
+};
+Tensor cast(const Tensor& x, const CastAttr& attr);
 /// u8 to f32: scale * x + shift.
 Tensor to_float(const Tensor& x, double scale = 1.0 / 255, double shift = 0);
 

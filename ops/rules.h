@@ -8,7 +8,8 @@ namespace wattle::rules {
 
 /// Throws unless 'in' holds between lo and hi operands and the first lo are given.
 void arity(const char* op, Ins in, int lo, int hi);
-/// Throws dtype_error unless all given operands have the first one's dtype.
+/// Throws dtype_error unless all given operands have the first one's dtype, or all are floating
+/// codes (posits, FP8, ...), of any kinds; results then have the first one's.
 void same_dtype(const char* op, Ins in);
 /// Throws dtype_error unless operand i is floating.
 void floating(const char* op, Ins in, int i);

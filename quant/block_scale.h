@@ -5,17 +5,29 @@
 #include <cstdint>
 #include <span>
 
+#include "core/codec.h"
 #include "quant/minifloat.h"
 
 namespace wattle::quant {
 
-/// How the scale follows from the largest magnitude of the block. Results differ visibly between
-/// implementations that use different ones, hence the names.
-enum class ScaleRule : uint8_t {
-  floor,  ///< 2^(floor(log2 amax) - emax), OCP MX 1.0; the largest elements may be clamped
-  ceil,   ///< 2^ceil(log2(amax / max)): nothing is clamped
-  even,   ///< amax rounded to the element's precision first, then as floor
-};
+/// E8M0 code of the scale of a block whose largest magnitude is `amax`; 2^-127 for zeros.
+template <class Format>
+uint8_t mx_scale(double amax, ScaleRule rule) {
+  const int emax = std::ilogb(Format::max());
+  int exponent = -127;
+  if (amax > 0 && rule == ScaleRule::ceil) {
+    exponent = std::ilogb(amax / Format::max());
+    if (std::ldexp(Format::max(), exponent) < amax) ++exponent;
+  } else if (amax > 0) {
+    double top = amax;
+    if (rule == ScaleRule::even) {
+      const double step = std::ldexp(1.0, std::ilogb(top) - Format::fraction_bits);
+      top = std::nearbyint(top / step) * step;
+    }
+    exponent = std::ilogb(top) - emax;
+  }
+  return e8m0_of_exponent(exponent);
+}
 
 /// Encodes one block of `x` (32 in MX; the last one of a row may be shorter): writes a code per
 /// element and returns the E8M0 scale. A block with NaN or infinity has scale 0xFF and codes 0: it
@@ -33,20 +45,7 @@ uint8_t encode_block(std::span<const float> x, std::span<uint8_t> codes,
     std::fill(codes.begin(), codes.end(), uint8_t{0});
     return 0xFF;
   }
-  const int emax = std::ilogb(Format::max());
-  int exponent = -127;
-  if (amax > 0 && rule == ScaleRule::ceil) {
-    exponent = std::ilogb(amax / Format::max());
-    if (std::ldexp(Format::max(), exponent) < double{amax}) ++exponent;
-  } else if (amax > 0) {
-    double top = amax;
-    if (rule == ScaleRule::even) {
-      const double step = std::ldexp(1.0, std::ilogb(top) - Format::fraction_bits);
-      top = std::nearbyint(top / step) * step;
-    }
-    exponent = std::ilogb(top) - emax;
-  }
-  const uint8_t scale = e8m0_of_exponent(exponent);
+  const uint8_t scale = mx_scale<Format>(double{amax}, rule);
   const double inverse = 1 / e8m0_decode(scale);
   for (size_t i = 0; i < x.size(); ++i)
     codes[i] = static_cast<uint8_t>(Format::encode(double{x[i]} * inverse, Saturate::on));

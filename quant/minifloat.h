@@ -29,6 +29,7 @@ struct MiniFloat {
   static_assert(M >= 1);
   static constexpr int bits = 1 + E + M;
   static constexpr int fraction_bits = M;
+  static constexpr Specials specials = S;
   static constexpr int bias = (1 << (E - 1)) - 1;
   static constexpr int min_exponent = 1 - bias;
   static constexpr uint32_t sign_bit = 1u << (bits - 1);
@@ -44,10 +45,11 @@ struct MiniFloat {
     const uint32_t magnitude = code & (sign_bit - 1);
     const double sign = code & sign_bit ? -1 : 1;
     if (S == Specials::nan_only && magnitude == sign_bit - 1)
-      return std::numeric_limits<double>::quiet_NaN();
+      return std::copysign(std::numeric_limits<double>::quiet_NaN(), sign);
     if (S == Specials::ieee && magnitude >= infinity_code)
-      return magnitude == infinity_code ? sign * std::numeric_limits<double>::infinity()
-                                        : std::numeric_limits<double>::quiet_NaN();
+      return magnitude == infinity_code
+                 ? sign * std::numeric_limits<double>::infinity()
+                 : std::copysign(std::numeric_limits<double>::quiet_NaN(), sign);
     const int e = static_cast<int>(magnitude >> M);
     const uint32_t f = magnitude & ((1u << M) - 1);
     if (e == 0) return sign * std::ldexp(static_cast<double>(f), min_exponent - M);

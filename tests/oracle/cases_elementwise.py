@@ -82,7 +82,7 @@ def cast(g):
         x = g.grid(shape)
     else:
         x = g.uniform(shape, 0, 255) if to == "u8" else g.randn(shape, 50)
-    return Spec([x], lambda x: x.to(TORCH_DTYPE[to]), {"dtype": to}, grad=to == "f64")
+    return Spec([x], lambda x: x.to(TORCH_DTYPE[to]), {"to": to}, grad=to == "f64")
 
 
 @generator("dropout")

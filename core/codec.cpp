@@ -1,0 +1,130 @@
+#include "core/codec.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/parallel.h"
+
+namespace wattle {
+namespace {
+
+constexpr int64_t piece = 8192;  // numbers; a multiple of every block
+
+std::array<const Codec*, 64>& table() {
+  static std::array<const Codec*, 64> codecs{};
+  return codecs;
+}
+
+void run(const Codec& c, const void* codes, float* x, int64_t n) { c.decode(codes, x, n); }
+void run(const Codec& c, const void* codes, double* x, int64_t n) { c.decode_wide(codes, x, n); }
+CastStats run(const Codec& c, const float* x, void* codes, int64_t n, const EncodeOptions& o) {
+  return c.encode(x, codes, n, o);
+}
+CastStats run(const Codec& c, const double* x, void* codes, int64_t n, const EncodeOptions& o) {
+  return c.encode_wide(x, codes, n, o);
+}
+
+// Calls fn(codes, first number, count) for runs of numbers that lie in one row.
+template <class F>
+void for_each_run(const Tensor& t, F&& fn) {
+  auto* base = static_cast<uint8_t*>(t.raw());
+  const DType d = t.dtype();
+  if (info(d).block == 1)
+    return parallel_for(t.numel(), piece, [&](int64_t begin, int64_t end) {
+      fn(base + begin * info(d).bytes, begin, end - begin);
+    });
+  const int64_t columns = t.rank() ? t.size(-1) : 1;
+  if (t.numel() == 0) return;
+  if (t.rank() && columns > 1 && t.strides()[t.rank() - 1] != 1)
+    throw dtype_error(str("codes of ", t, ": the packed dimension is not the last one any more"));
+  Shape outer = t.shape();
+  if (t.rank()) outer[t.rank() - 1] = 1;
+  std::vector<int64_t> offsets;
+  for_each_offset(outer, t.strides(), [&](int64_t, int64_t o) { offsets.push_back(o); });
+  const auto rows = static_cast<int64_t>(offsets.size());
+  parallel_for(rows, std::max<int64_t>(1, piece / columns), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      fn(base + code_bytes(d, offsets[static_cast<size_t>(r)]), r * columns, columns);
+  });
+}
+
+// Codes of a strided tensor side by side.
+Tensor gathered(const Tensor& t) {
+  const Tensor g = Tensor::empty(t.shape(), t.dtype());
+  const auto bytes = static_cast<size_t>(info(t.dtype()).bytes);
+  const auto* from = static_cast<const uint8_t*>(t.raw());
+  auto* to = static_cast<uint8_t*>(g.raw());
+  for_each_offset(t.shape(), t.strides(), [&](int64_t i, int64_t o) {
+    std::memcpy(to + static_cast<size_t>(i) * bytes, from + o * static_cast<int64_t>(bytes), bytes);
+  });
+  return g;
+}
+
+template <class T>
+void decode_all(const Tensor& t, T* x) {
+  const Codec& c = codec(t.dtype());
+  if (info(t.dtype()).block == 1 && !t.is_contiguous()) return decode_all(gathered(t), x);
+  for_each_run(t,
+               [&](const void* codes, int64_t first, int64_t n) { run(c, codes, x + first, n); });
+}
+
+template <class T>
+CastStats encode_all(const T* x, const Tensor& t, const EncodeOptions& options) {
+  if (!t.is_contiguous()) throw shape_error(str("encode: ", t, " is strided"));
+  const Codec& c = codec(t.dtype());
+  std::atomic<int64_t> inexact{0}, to_max{0}, to_min{0}, to_zero{0}, nar{0};
+  for_each_run(t, [&](void* codes, int64_t first, int64_t n) {
+    EncodeOptions o = options;
+    o.first += static_cast<uint64_t>(first);
+    const CastStats s = run(c, x + first, codes, n, o);
+    constexpr auto relaxed = std::memory_order_relaxed;
+    inexact.fetch_add(s.inexact, relaxed);
+    to_max.fetch_add(s.to_max, relaxed);
+    to_min.fetch_add(s.to_min, relaxed);
+    to_zero.fetch_add(s.to_zero, relaxed);
+    nar.fetch_add(s.nar, relaxed);
+  });
+  return {t.numel(), inexact, to_max, to_min, to_zero, nar};
+}
+
+CastStats& reported() {
+  thread_local CastStats s;
+  return s;
+}
+
+}  // namespace
+
+const Codec& codec(DType t) {
+  const Codec* c = table()[static_cast<size_t>(t)];
+  if (!c) throw dtype_error(str("codec: ", name(t), " has none"));
+  return *c;
+}
+
+void register_codec(const Codec* c) { table()[static_cast<size_t>(c->dtype)] = c; }
+
+void decode(const Tensor& t, float* x) { decode_all(t, x); }
+void decode(const Tensor& t, double* x) { decode_all(t, x); }
+CastStats encode(const float* x, const Tensor& t, const EncodeOptions& o) {
+  return encode_all(x, t, o);
+}
+CastStats encode(const double* x, const Tensor& t, const EncodeOptions& o) {
+  return encode_all(x, t, o);
+}
+
+std::vector<double> decode_to_doubles(const Tensor& t) {
+  std::vector<double> x(static_cast<size_t>(t.numel()));
+  decode(t, x.data());
+  return x;
+}
+
+void report_rounding(const CastStats& s) { reported() += s; }
+CastStats take_rounding() {
+  const CastStats s = reported();
+  reported() = {};
+  return s;
+}
+
+}  // namespace wattle

@@ -1,0 +1,86 @@
+// Codecs: how the codes of a coded dtype become plain floats and back. quant/ brings them; core,
+// ops and files only ask for the one of a dtype.
+#pragma once
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace wattle {
+
+/// What rounding did to the numbers of one cast.
+struct CastStats {
+  int64_t n = 0;        ///< numbers encoded
+  int64_t inexact = 0;  ///< code's value differs from the number; the columns below are part of it
+  int64_t to_max = 0;   ///< ended on +-the largest number (posits: maxpos), or beyond it
+  int64_t to_min = 0;   ///< ended on +-the smallest positive number (posits: minpos)
+  int64_t to_zero = 0;  ///< was not 0 and is now
+  int64_t nar = 0;      ///< is NaN or NaR now, whatever it was; not counted as inexact
+  CastStats& operator+=(const CastStats& o) {
+    n += o.n, inexact += o.inexact, to_max += o.to_max, to_min += o.to_min;
+    to_zero += o.to_zero, nar += o.nar;
+    return *this;
+  }
+  friend bool operator==(const CastStats&, const CastStats&) = default;
+};
+
+enum class Rounding : uint8_t {
+  nearest,     ///< ties to the even code; posits by the thresholds of their standard
+  stochastic,  ///< up or down with the probability that makes the mean right
+};
+
+/// How a block's power-of-two scale follows from its largest magnitude. Results differ visibly
+/// between implementations that use different ones, hence the names.
+enum class ScaleRule : uint8_t {
+  floor,  ///< 2^(floor(log2 amax) - emax), OCP MX 1.0; the largest elements may be clamped
+  ceil,   ///< 2^ceil(log2(amax / max)): nothing is clamped
+  even,   ///< amax rounded to the element's precision first, then as floor
+};
+
+struct EncodeOptions {
+  bool saturate = true;  ///< the largest number for what lies beyond it; else infinity or NaN
+  Rounding rounding = Rounding::nearest;
+  ScaleRule scale_rule = ScaleRule::floor;
+  uint64_t seed = 0;   ///< of stochastic rounding: number i draws from (seed, first + i)
+  uint64_t first = 0;  ///< row-major number of the first element
+};
+
+/// One row of the codec table. Functions take `n` numbers of one row that starts at a block; the
+/// last block may be shorter.
+struct Codec {
+  DType dtype;
+  /// Whether the codes hold numbers that f32 does not.
+  bool wide = false;
+  bool may_overflow = true;     ///< saturate = off means something (not for posits, integers)
+  bool has_scale_rule = false;  ///< scale_rule means something (MX)
+  /// Integer operations that decoding and encoding a number run, as written.
+  int decode_iops = 0, encode_iops = 0;
+  void (*decode)(const void* codes, float* x, int64_t n) = nullptr;
+  void (*decode_wide)(const void* codes, double* x, int64_t n) = nullptr;
+  /// Throws value_error for NaN where the format has no code for it.
+  CastStats (*encode)(const float* x, void* codes, int64_t n, const EncodeOptions&) = nullptr;
+  CastStats (*encode_wide)(const double* x, void* codes, int64_t n, const EncodeOptions&) = nullptr;
+};
+
+/// The codec of a coded dtype; throws dtype_error when none is registered.
+const Codec& codec(DType t);
+void register_codec(const Codec* c);
+
+/// All numbers of a coded tensor, row-major, any strides. f32 is exact unless the codec is wide.
+void decode(const Tensor& t, float* x);
+void decode(const Tensor& t, double* x);
+/// Row-major numbers into a coded tensor that is contiguous.
+CastStats encode(const float* x, const Tensor& t, const EncodeOptions& options = {});
+CastStats encode(const double* x, const Tensor& t, const EncodeOptions& options = {});
+/// Bytes from one block-aligned element of a row to another, `columns` (a multiple of the block)
+/// apart.
+inline int64_t code_bytes(DType t, int64_t columns) {
+  return (columns + info(t).block - 1) / info(t).block * info(t).bytes;
+}
+
+/// A kernel's report of the rounding that the running call did; apply puts it into the counters.
+void report_rounding(const CastStats& s);
+/// What was reported on this thread since the last call of this function.
+CastStats take_rounding();
+
+}  // namespace wattle

@@ -1,0 +1,111 @@
+#include "ops/coded.h"
+
+#include <algorithm>
+
+namespace wattle::coded {
+namespace {
+
+std::vector<CodedKernel>& registry() {
+  static std::vector<CodedKernel> all;
+  return all;
+}
+
+Cost codec_cost(const Meta& m, DType plain, bool decoded, bool encoded) {
+  const Codec& c = codec(m.dtype);
+  const int64_t n = m.shape.numel(), codes = storage_bytes(m.shape, m.dtype);
+  const int64_t floats = storage_bytes(m.shape, plain);
+  Cost cost;
+  if (decoded) cost += {.iop = n * c.decode_iops, .read = codes, .written = floats};
+  if (encoded) cost += {.iop = n * c.encode_iops, .read = floats, .written = codes};
+  return cost;
+}
+
+void decode_into(const Tensor& codes, const Tensor& x) {
+  if (x.dtype() == DType::f64) decode(codes, x.data<double>());
+  else decode(codes, x.data<float>());
+}
+
+void encode_from(const Tensor& x, const Tensor& codes) {
+  report_rounding(x.dtype() == DType::f64 ? encode(x.data<double>(), codes)
+                                          : encode(x.data<float>(), codes));
+}
+
+}  // namespace
+
+void register_kernel(const CodedKernel& k) { registry().insert(registry().begin(), k); }
+const std::vector<CodedKernel>& kernels() { return registry(); }
+
+Refusal refusal(const CodedKernel& k, Ins in, const void* attr) {
+  for (const Tensor& t : in)
+    if (t && t.device().kind != DeviceKind::cpu && !t.is_meta())
+      return {str("operands are on ", t.device())};
+  if (!simd::machine_has(k.isa)) return {str("this machine has no ", simd::level_name(k.isa))};
+  if (k.isa > simd::level()) return {str(simd::level_name(k.isa), " is switched off")};
+  return k.when ? k.when(in, attr) : Refusal{};
+}
+
+bool involved(Ins in, std::span<const Meta> out) {
+  return std::any_of(in.begin(), in.end(),
+                     [](const Tensor& t) { return t && is_coded(t.dtype()); }) ||
+         std::any_of(out.begin(), out.end(), [](const Meta& m) { return is_coded(m.dtype); });
+}
+
+Plain::Plain(const OpBase& op, Ins in, std::span<const Meta> out, const void* attr)
+    : op_(op), written_(op.written(attr)) {
+  DType plain = DType::f32;
+  const auto widen = [&](DType t) {
+    if (is_coded(t) && info(t).computes_in == DType::f64) plain = DType::f64;
+  };
+  for (const Tensor& t : in)
+    if (t) widen(t.dtype());
+  for (const Meta& m : out) widen(m.dtype);
+  for (size_t i = 0; i < in.size(); ++i) {
+    const bool codes = in[i] && is_coded(in[i].dtype());
+    in_.push_back(codes ? Tensor::empty(in[i].shape(), plain, meta) : in[i]);
+    if (codes)
+      conversions_ += codec_cost(in[i].meta(), plain, true, written_.has(static_cast<int>(i)));
+  }
+  for (const Meta& m : out) {
+    out_.push_back({m.shape, is_coded(m.dtype) ? plain : m.dtype});
+    if (is_coded(m.dtype)) conversions_ += codec_cost(m, plain, false, true);
+  }
+}
+
+void Plain::run(int k, Ins in, Outs out, const void* attr) {
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i] || !is_coded(in[i].dtype())) continue;
+    in_[i] = Tensor::empty(in[i].shape(), in_[i].dtype());
+    decode_into(in[i], in_[i]);
+  }
+  Tensors results;
+  for (size_t o = 0; o < out.size(); ++o)
+    results.push_back(is_coded(out[o].dtype()) ? Tensor::empty(out_[o].shape, out_[o].dtype)
+                                               : out[o]);
+  op_.kernel_run(k, in_, results, attr);
+  for (size_t o = 0; o < out.size(); ++o)
+    if (is_coded(out[o].dtype())) encode_from(results[o], out[o]);
+  for (size_t i = 0; i < in.size(); ++i)
+    if (in[i] && is_coded(in[i].dtype()) && written_.has(static_cast<int>(i)))
+      encode_from(in_[i], in[i]);
+}
+
+Tensor view(const OpBase& op, const Tensor& x, ViewSpec v) {
+  const int64_t block = info(x.dtype()).block;
+  if (block == 1) return x.alias(v.shape, v.strides, v.offset);
+  const auto columns = [](const Shape& s) { return s.rank() ? s.back() : 1; };
+  // A reshape of whole rows counts its strides without the unused end of a row's last block.
+  if (columns(v.shape) == columns(x.shape()) && v.offset == x.offset() && x.is_contiguous() &&
+      v.shape.numel() == x.numel() && v.strides == contiguous_strides(v.shape))
+    v.strides = row_major_strides(v.shape, x.dtype());
+  bool whole = columns(v.shape) == columns(x.shape()) && v.offset % block == 0;
+  for (int i = 0; i < v.shape.rank(); ++i)
+    whole = whole && (v.shape[i] == 1 ||
+                      (i == v.shape.rank() - 1 ? v.strides[i] == 1 : v.strides[i] % block == 0));
+  if (!whole)
+    throw dtype_error(str(op.name, ": ", x, " keeps ", block, " numbers of a row in ",
+                          info(x.dtype()).bytes, " bytes; a view must leave its rows of ",
+                          columns(x.shape()), " whole. cast it to f32 first"));
+  return x.alias(v.shape, v.strides, v.offset);
+}
+
+}  // namespace wattle::coded
