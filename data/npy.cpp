@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "core/codec.h"
 #include "core/error.h"
 #include "data/atomic_file.h"
 
@@ -127,7 +128,8 @@ DType dtype_of_descr(const std::string& descr, const std::string& what) {
                        "', expected little-endian data; convert it with a.astype('<",
                        descr.substr(1), "')"));
   std::string known;
-  for (DType t : {DType::f32, DType::f64, DType::i64, DType::i32, DType::u8, DType::boolean}) {
+  for (DType t :
+       {DType::f32, DType::f64, DType::i64, DType::i32, DType::u8, DType::i8, DType::boolean}) {
     const std::string_view npy = info(t).npy;
     // Single bytes have no order; NumPy writes '|', and reads any of these.
     const bool same = descr == npy ||
@@ -136,7 +138,27 @@ DType dtype_of_descr(const std::string& descr, const std::string& what) {
     if (same) return t;
     known += str(known.empty() ? "" : ", ", npy);
   }
+  if (descr == "<u2" || descr == "<u4")
+    throw io_error(str(what, ": found '", descr,
+                       "', codes of a number format; say of which one (posit16, fp16, ...)"));
   throw io_error(str(what, ": found dtype '", descr, "', expected one of ", known));
+}
+
+// How NumPy sees codes: unsigned integers as wide as a code, or bytes where several share one.
+std::string_view descr_of_codes(DType t) {
+  const DTypeInfo& d = info(t);
+  return d.block > 1 || d.bytes == 1 ? "|u1" : d.bytes == 2 ? "<u2" : "<u4";
+}
+
+// Shape of the numbers whose codes are an array of `shape`: whole blocks, where they are packed.
+Shape shape_of_codes(Shape shape, DType t, const std::string& what) {
+  const DTypeInfo& d = info(t);
+  if (d.block == 1) return shape;
+  if (shape.empty() || shape.back() % d.bytes != 0)
+    throw io_error(str(what, ": found ", shape.empty() ? 0 : shape.back(), " bytes in a row of ",
+                       d.name, ", expected a multiple of ", d.bytes, " (", d.block, " numbers)"));
+  shape[shape.rank() - 1] = shape.back() / d.bytes * d.block;
+  return shape;
 }
 
 // The header's text and where the data starts.
@@ -194,35 +216,47 @@ Tensor from_fortran(const Tensor& as_stored, const Shape& shape) {
 
 }  // namespace
 
-Tensor parse_npy(ByteSpan bytes, const std::string& what) {
+Tensor parse_npy(ByteSpan bytes, const std::string& what, std::optional<DType> codes) {
   const Preamble p = read_preamble(bytes, what);
   const Header h = parse_header(p.text, what);
-  const DType dtype = dtype_of_descr(h.descr, what);
+  if (codes && h.descr != descr_of_codes(*codes))
+    throw io_error(str(what, ": found dtype '", h.descr, "', expected '", descr_of_codes(*codes),
+                       "', codes of ", name(*codes)));
+  if (codes && h.fortran_order && info(*codes).block > 1)
+    throw io_error(str(what, ": found column-major order, expected rows of ", name(*codes)));
+  const DType dtype = codes ? *codes : dtype_of_descr(h.descr, what);
   const ByteSpan data = bytes.subspan(p.data_at);
-  const Shape shape(h.shape);
-  const int64_t expected = checked_size(h.shape, info(dtype).bytes);
+  const int64_t width = info(dtype).block > 1 ? 1 : info(dtype).bytes;
+  const int64_t expected = checked_size(h.shape, width);
   if (expected != static_cast<int64_t>(data.size()))
-    throw io_error(str(
-        what,
-        expected < 0 || data.size() < static_cast<uint64_t>(expected) ? ": truncated: found "
-                                                                      : ": oversized: found ",
-        data.size(), " bytes of data, expected ",
-        expected < 0 ? "more than 2^62" : std::to_string(expected), " for ", Meta{shape, dtype}));
+    throw io_error(str(what,
+                       expected < 0 || data.size() < static_cast<uint64_t>(expected)
+                           ? ": truncated: found "
+                           : ": oversized: found ",
+                       data.size(), " bytes of data, expected ",
+                       expected < 0 ? "more than 2^62" : std::to_string(expected), " for ",
+                       name(dtype), " ", Shape(h.shape)));
+  const Shape shape = codes ? shape_of_codes(h.shape, *codes, what) : Shape(h.shape);
   const Tensor t = tensor_from_bytes(data, shape, dtype, what);
   return h.fortran_order && shape.rank() > 1 ? from_fortran(t, shape) : t;
 }
 
-Tensor read_npy(const std::string& path) { return parse_npy(read_file(path), path); }
+Tensor read_npy(const std::string& path, std::optional<DType> codes) {
+  return parse_npy(read_file(path), path, codes);
+}
 
 std::string npy_header(const Tensor& t) {
   const DTypeInfo& d = info(t.dtype());
-  if (d.npy.empty())
+  if (d.npy.empty() && !d.coded)
     throw dtype_error(str("write_npy: found ", t, ", expected a dtype that NumPy has"));
   std::string shape;
-  for (int i = 0; i < t.rank(); ++i) shape += str(i ? ", " : "", t.size(i));
+  for (int i = 0; i < t.rank(); ++i)
+    shape += str(i ? ", " : "",
+                 d.block > 1 && i == t.rank() - 1 ? code_bytes(d.id, t.size(i)) : t.size(i));
+  if (t.rank() == 0 && d.block > 1) shape = std::to_string(d.bytes) + ",";
   if (t.rank() == 1) shape += ",";
-  std::string dict =
-      str("{'descr': '", d.npy, "', 'fortran_order': False, 'shape': (", shape, "), }");
+  std::string dict = str("{'descr': '", d.coded ? descr_of_codes(d.id) : d.npy,
+                         "', 'fortran_order': False, 'shape': (", shape, "), }");
   // NumPy leaves room for the first size to grow to 21 digits without moving the data, then fills
   // up to a multiple of 64 bytes so that the data is aligned when the file is mapped.
   if (t.rank() > 0) dict.append(21 - std::to_string(t.size(0)).size(), ' ');

@@ -12,6 +12,7 @@ Tensor add(const Tensor& a, const Tensor& b);  ///< a + b
 Tensor sub(const Tensor& a, const Tensor& b);  ///< a - b
 Tensor mul(const Tensor& a, const Tensor& b);  ///< a * b
 Tensor div(const Tensor& a, const Tensor& b);  ///< a / b, floating only
+Tensor fma(const Tensor& a, const Tensor& b, const Tensor& c);  ///< a * b + c, rounded once
 Tensor pow(const Tensor& a, const Tensor& b);  ///< a to the power b, floating only
 Tensor eq(const Tensor& a, const Tensor& b);   ///< a == b, as bool
 Tensor ne(const Tensor& a, const Tensor& b);   ///< a != b

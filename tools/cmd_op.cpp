@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/tape.h"
+#include "core/counters.h"
 #include "core/rng.h"
 #include "data/atomic_file.h"
 #include "data/npy.h"
@@ -21,6 +22,7 @@ using json = nlohmann::ordered_json;
 struct Request {
   std::string op, kernel, out;
   std::vector<std::string> in, attrs, grad;  ///< attrs as name=value
+  std::string dtype;                         ///< of operands that hold codes
   double replay_s = 0;                       ///< repeat the op for so long and measure it
 };
 
@@ -82,6 +84,24 @@ json replay_json(const std::function<void()>& once, double seconds) {
           {"text", r.total.str()}};
 }
 
+// Unsigned integers and bytes are codes where --dtype names a coded type; other operands, such as
+// indices, are what their file says.
+Tensor read_operand(const std::string& path, const std::string& dtype) {
+  if (path == "-") return {};
+  if (dtype.empty()) return io::read_npy(path);
+  const DType t = dtype_from_name(dtype);
+  if (!is_coded(t))
+    throw dtype_error(str("--dtype: found ", dtype, ", expected a type of codes (posit16, ...); a ",
+                          dtype, " file says so itself"));
+  return io::read_npy(path, t);
+}
+
+json rounding_json(const CastStats& s) {
+  if (s.n == 0) return {};
+  return {{"n", s.n},           {"inexact", s.inexact}, {"to_max", s.to_max},
+          {"to_min", s.to_min}, {"to_zero", s.to_zero}, {"nar", s.nar}};
+}
+
 json run(const Request& r) {
   const OpBase& op = find_op(r.op);
   const auto attr = op.make_attr();
@@ -91,7 +111,7 @@ json run(const Request& r) {
     op.set_attr(attr.get(), a.substr(0, eq), a.substr(eq + 1));
   }
   Tensors in;
-  for (const std::string& path : r.in) in.push_back(path == "-" ? Tensor{} : io::read_npy(path));
+  for (const std::string& path : r.in) in.push_back(read_operand(path, r.dtype));
   std::unique_ptr<ForceKernel> force;
   if (!r.kernel.empty()) force = std::make_unique<ForceKernel>(op.name, r.kernel);
   if (!r.grad.empty() && !op.differentiable)
@@ -105,8 +125,10 @@ json run(const Request& r) {
   Taken taken;
   {
     LastCall recorder(taken);
+    counters().clear();
     out = apply(op, in, attr.get());
   }
+  const CastStats rounding = counters().total().rounding;
   io::make_folders(r.out);
   for (size_t o = 0; o < out.size(); ++o)
     io::write_npy(str(r.out, "/out", static_cast<int64_t>(o), ".npy"), contiguous(out[o]));
@@ -128,14 +150,24 @@ json run(const Request& r) {
           {"cost", to_json(taken.cost)},
           {"executed", to_json(taken.executed)},
           {"ns", taken.ns},
+          {"rounding", rounding_json(rounding)},
           {"joules", json::parse(j.json())},
           {"replay", replayed}};
+}
+
+std::string rounding_text(const json& j) {
+  const json& r = j["rounding"];
+  std::string s = str("rounded ", r["n"].get<int64_t>(), " numbers:");
+  for (const char* k : {"inexact", "to_max", "to_min", "to_zero", "nar"})
+    s += str(" ", k, " ", r[k].get<int64_t>());
+  return s;
 }
 
 Request parse_line(const std::string& line, int number) {
   try {
     const json j = json::parse(line);
-    Request r{j.at("op"), {}, j.at("out"), {}, {}, {}};
+    Request r{.op = j.at("op"), .out = j.at("out")};
+    if (j.contains("dtype")) r.dtype = j["dtype"];
     if (j.contains("kernel") && j["kernel"].is_string()) r.kernel = j["kernel"];
     for (const auto& p : j.at("in")) r.in.push_back(p.is_null() ? "-" : p.get<std::string>());
     if (j.contains("attr"))
@@ -175,6 +207,8 @@ void add_op(CLI::App& app) {
   auto as_json = std::make_shared<bool>(false);
   c->add_option("NAME", r->op, "An op; `wattle ops` lists them");
   c->add_option("--in", r->in, "Operands, .npy files; - for an optional one that is left out");
+  c->add_option("--dtype", r->dtype,
+                "Operands are codes of this type: posit16, fp8_e4m3, mxfp4, ...");
   c->add_option("--attr", r->attrs, "Attributes, name=value; lists as 1,2 and nothing as none");
   c->add_option("--grad", r->grad, "Upstream gradients, one .npy for each floating result");
   c->add_option("--kernel", r->kernel, "Run this kernel, or say why it refuses");
@@ -197,6 +231,7 @@ void add_op(CLI::App& app) {
           si(j["cost"]["flops"].get<double>()).c_str(),
           si(j["cost"]["bytes_read"].get<double>() + j["cost"]["bytes_written"].get<double>())
               .c_str());
+    if (!*as_json && !j["rounding"].is_null()) std::printf("%s\n", rounding_text(j).c_str());
     if (*as_json || j["replay"].is_null()) return;
     const json& m = j["replay"];
     std::printf("%lld calls of %.3g s: %s%s\n", m["repeats"].get<long long>(),
