@@ -10,6 +10,7 @@
 #include "quant/block_scale.h"
 #include "quant/elements.h"
 #include "quant/lane_loops.h"
+#include "quant/posit_avx2.h"
 #include "quant/posit_avx512.h"
 
 namespace wattle::quant {
@@ -77,8 +78,10 @@ template <class Lanes, class Code, class T>
 void decode_lanes(const void* codes, T* x, int64_t n) {
   const auto* c = static_cast<const Code*>(codes);
 #if defined(__x86_64__)
-  if constexpr (Lanes::has_avx512)
+  if constexpr (Lanes::has_x86) {
     if (simd::level() == simd::Level::avx512) return decode_avx512(Lanes{}, c, x, n);
+    if (simd::level() == simd::Level::avx2) return decode_avx2(Lanes{}, c, x, n);
+  }
 #endif
   decode_loop<Lanes>(c, x, n);
 }
@@ -88,8 +91,10 @@ CastStats encode_lanes(const T* x, void* codes, int64_t n, const EncodeOptions& 
   if (o.rounding == Rounding::stochastic) return encode_scalar<E, Code>(x, codes, n, o);
   auto* c = static_cast<Code*>(codes);
 #if defined(__x86_64__)
-  if constexpr (Lanes::has_avx512)
+  if constexpr (Lanes::has_x86) {
     if (simd::level() == simd::Level::avx512) return encode_avx512(Lanes{}, x, c, n);
+    if (simd::level() == simd::Level::avx2) return encode_avx2(Lanes{}, x, c, n);
+  }
 #endif
   return o.saturate ? encode_loop<Lanes, true>(x, c, n) : encode_loop<Lanes, false>(x, c, n);
 }
@@ -262,6 +267,30 @@ Codec block_codec(DType t, bool rules) {
           .encode_wide = encode_blocks<B, E, double>};
 }
 
+// posit32 to and from f32, by way of f64: the one rounding there is, is the last step of decoding.
+void decode_posit32(const void* codes, float* x, int64_t n) {
+  const auto* c = static_cast<const uint32_t*>(codes);
+  double wide[chunk];
+  for (int64_t at = 0; at < n; at += chunk) {
+    const int64_t m = std::min(chunk, n - at);
+    decode_loop<Posit32Lanes<2>>(c + at, wide, m);
+    for (int64_t i = 0; i < m; ++i) x[at + i] = static_cast<float>(wide[i]);
+  }
+}
+CastStats encode_posit32(const float* x, void* codes, int64_t n, const EncodeOptions& options) {
+  auto* c = static_cast<uint32_t*>(codes);
+  double wide[chunk];
+  CastStats s;
+  EncodeOptions o = options;
+  for (int64_t at = 0; at < n; at += chunk) {
+    const int64_t m = std::min(chunk, n - at);
+    for (int64_t i = 0; i < m; ++i) wide[i] = double{x[at + i]};
+    o.first = options.first + static_cast<uint64_t>(at);
+    s += encode_lanes<Posit32Lanes<2>, PositElement<32, 2>, uint32_t>(wide, c + at, m, o);
+  }
+  return s;
+}
+
 Codec posit32_codec() {
   using E = PositElement<32, 2>;
   return {.dtype = DType::posit32,
@@ -269,9 +298,9 @@ Codec posit32_codec() {
           .may_overflow = false,
           .decode_iops = Posit32Lanes<2>::decode_iops,
           .encode_iops = Posit32Lanes<2>::encode_iops,
-          .decode = decode_scalar<E, uint32_t, float>,
+          .decode = decode_posit32,
           .decode_wide = decode_lanes<Posit32Lanes<2>, uint32_t, double>,
-          .encode = encode_scalar<E, uint32_t, float>,
+          .encode = encode_posit32,
           .encode_wide = encode_lanes<Posit32Lanes<2>, E, uint32_t, double>};
 }
 

@@ -4,6 +4,14 @@
 #include <cstring>
 #include <type_traits>
 
+#if defined(__x86_64__)
+// GCC 12 takes the undefined values inside its own intrinsics for a mistake of ours.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+
 #include "core/codec.h"
 #include "quant/lanes.h"
 
@@ -25,6 +33,22 @@ template <class T>
 using Word = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
 template <class T>
 using Signed = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+
+template <class V>
+int64_t minus_sum(const V& v) {
+  int64_t s = 0;
+  for (size_t i = 0; i < sizeof v / sizeof v[0]; ++i) s -= v[i];
+  return s;
+}
+template <class Loss>
+CastStats stats_of(const Loss& l, int64_t n) {
+  return {n,
+          minus_sum(l.inexact),
+          minus_sum(l.to_max),
+          minus_sum(l.to_min),
+          minus_sum(l.to_zero),
+          minus_sum(l.nar)};
+}
 
 /// n codes at c into numbers of type T (float, double).
 template <class Lanes, class Code, class T>
@@ -50,17 +74,10 @@ void decode_loop(const Code* c, T* x, int64_t n) {
   });
 }
 
-template <class V>
-int64_t minus_sum(const V& v) {
-  int64_t s = 0;
-  for (size_t i = 0; i < sizeof v / sizeof v[0]; ++i) s -= v[i];
-  return s;
-}
-
 /// n numbers to the nearest codes.
 template <class Lanes, bool Saturating, class Code, class T>
 CastStats encode_loop(const T* x, Code* c, int64_t n) {
-  CastStats stats{.n = n};
+  CastStats stats;
   at_best_level([&]<int N>() WATTLE_INLINE_BODY {
     constexpr int L = N * 4 / static_cast<int>(sizeof(T));
     using Numbers = typename simd::VecOf<T, L>::type;
@@ -79,11 +96,7 @@ CastStats encode_loop(const T* x, Code* c, int64_t n) {
       }
       for (int64_t i = 0; i < m; ++i) to[i] = static_cast<Code>(wide[i]);
     }
-    stats.inexact = minus_sum(loss.inexact);
-    stats.to_max = minus_sum(loss.to_max);
-    stats.to_min = minus_sum(loss.to_min);
-    stats.to_zero = minus_sum(loss.to_zero);
-    stats.nar = minus_sum(loss.nar);
+    stats += stats_of(loss, n);
   });
   return stats;
 }

@@ -44,7 +44,7 @@ WATTLE_FORCE_INLINE I32<L> leading_zeros(U32<L> u) {
 template <int N, int ES>
 struct PositLanes {
   static_assert(N <= 16);
-  static constexpr bool has_avx512 = true;  // quant/posit_avx512.h
+  static constexpr bool has_x86 = true;  // quant/posit_avx2.h, posit_avx512.h
   static constexpr int decode_iops = 20, encode_iops = 40;
   static constexpr int32_t max_scale = (N - 2) << ES;
 
@@ -73,25 +73,24 @@ struct PositLanes {
     const I32<L> a = (I32<L>)(u & 0x7FFFFFFFu);
     const I32<L> low = a < least ? I32<L>{} + least : a;
     const I32<L> c = low > most ? I32<L>{} + most : low;
-    const I32<L> e = (c >> 23) + 1;  // biased by 128, a multiple of 2^ES
-    const I32<L> k = (e >> ES) - (128 >> ES);
-    const U32<L> negative = (U32<L>)(k >> 31);
-    U32<L> body = (0x80000000u ^ (negative & 0xC0000000u)) | (U32<L>)(c & 0x7FFFFF) << (7 - ES);
-    if constexpr (ES > 0) body |= (U32<L>)(e & ((1 << ES) - 1)) << (30 - ES);
+    const U32<L> e = (U32<L>)c + (1u << 23);  // exponent biased by 128, a multiple of 2^ES
+    const U32<L> k = (e >> (23 + ES)) - (128u >> ES);
+    const U32<L> negative = (U32<L>)((I32<L>)k >> 31);
+    // regime 10 or 01, exponent bits, fraction
+    const U32<L> body = (((e << (7 - ES)) & 0x3FFFFFFFu) | 0x80000000u) ^ (negative & 0xC0000000u);
     // Shifting right by s repeats the regime's bit; what falls out stays as a last bit.
-    const I32<L> s = k ^ (I32<L>)negative;
-    const U32<L> r = (U32<L>)((I32<L>)body >> s);
-    const U32<L> back = r << (U32<L>)s;
-    const U32<L> w = r | ((U32<L>)(back != body) & 1u);
-    const U32<L> rest = w & ((1u << shift) - 1);
-    U32<L> p = w >> shift;
-    // A mask is -1: subtracting it adds one.
-    p -= (U32<L>)((I32<L>)rest > (I32<L>)((1u << (shift - 1)) - (p & 1u)));
-    const U32<L> sign = (U32<L>)((I32<L>)u >> 31);
+    const U32<L> s = k ^ negative;
+    const U32<L> r = (U32<L>)((I32<L>)body >> (I32<L>)s);
+    const U32<L> w = r | ((U32<L>)((r << s) != body) & 1u);
+    // Ties to even: add just under half, and the last bit that stays.
+    const U32<L> p = (w + ((1u << (shift - 1)) - 1) + (w >> shift & 1u)) >> shift;
     const I32<L> real = (I32<L>)(a < 0x7F800000), nonzero = (I32<L>)(a != 0);
-    U32<L> code = ((p ^ sign) - sign) & (U32<L>)(real & nonzero);
-    code |= ~(U32<L>)real & (1u << (N - 1));
-    const I32<L> inexact = ((I32<L>)(rest != 0u) | (I32<L>)(a != c)) & real & nonzero;
+    const I32<L> number_mask = real & nonzero;
+    const U32<L> sign = (U32<L>)((I32<L>)u >> 31);
+    const U32<L> code =
+        (((p ^ sign) - sign) & (U32<L>)number_mask) | (~(U32<L>)real & (1u << (N - 1)));
+    const I32<L> changed = (I32<L>)((w & ((1u << shift) - 1)) | ((U32<L>)a ^ (U32<L>)c));
+    const I32<L> inexact = (I32<L>)(changed != 0) & number_mask;
     loss.inexact += inexact;
     loss.to_max += inexact & (I32<L>)(p == (1u << (N - 1)) - 1);
     loss.to_min += inexact & (I32<L>)(p == 1u);
@@ -103,7 +102,7 @@ struct PositLanes {
 /// posit<32, ES> in f64, which holds every one; lanes of 64 bits.
 template <int ES>
 struct Posit32Lanes {
-  static constexpr bool has_avx512 = false;
+  static constexpr bool has_x86 = false;
   static constexpr int decode_iops = 21, encode_iops = 42;
   static constexpr int64_t max_scale = 30 << ES;
 
@@ -165,7 +164,7 @@ struct Posit32Lanes {
 template <int E, int M, Specials S>
 struct FloatLanes {
   using Format = MiniFloat<E, M, S>;
-  static constexpr bool has_avx512 = false;
+  static constexpr bool has_x86 = false;
   static constexpr int decode_iops = E == 8 ? 1 : 12, encode_iops = E == 8 ? 24 : 40;
 
   /// f32 bits of magnitudes (codes without their sign).

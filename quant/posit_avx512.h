@@ -2,14 +2,7 @@
 // that have it in one step (leading zeros, three-way logic, masks, narrowing stores).
 #pragma once
 #if defined(__x86_64__)
-// GCC 12 takes the undefined values inside its own intrinsics for a mistake of ours.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
-#include "core/codec.h"
-#include "quant/lanes.h"
+#include "quant/lane_loops.h"
 
 namespace wattle::quant {
 
