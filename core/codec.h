@@ -10,15 +10,16 @@ namespace wattle {
 
 /// What rounding did to the numbers of one cast.
 struct CastStats {
-  int64_t n = 0;        ///< numbers encoded
-  int64_t inexact = 0;  ///< code's value differs from the number; the columns below are part of it
-  int64_t to_max = 0;   ///< ended on +-the largest number (posits: maxpos), or beyond it
-  int64_t to_min = 0;   ///< ended on +-the smallest positive number (posits: minpos)
-  int64_t to_zero = 0;  ///< was not 0 and is now
-  int64_t nar = 0;      ///< is NaN or NaR now, whatever it was; not counted as inexact
+  int64_t n = 0;         ///< numbers encoded
+  int64_t inexact = 0;   ///< code's value differs from the number; the columns below are part of it
+  int64_t to_max = 0;    ///< ended on +-the largest number (posits: maxpos), or beyond it
+  int64_t to_min = 0;    ///< ended on +-the smallest positive number (posits: minpos)
+  int64_t to_zero = 0;   ///< was not 0 and is now
+  int64_t nar = 0;       ///< is NaN or NaR now, whatever it was; not counted as inexact
+  int64_t to_quire = 0;  ///< sums that accumulate=certified could not prove and took exactly
   CastStats& operator+=(const CastStats& o) {
     n += o.n, inexact += o.inexact, to_max += o.to_max, to_min += o.to_min;
-    to_zero += o.to_zero, nar += o.nar;
+    to_zero += o.to_zero, nar += o.nar, to_quire += o.to_quire;
     return *this;
   }
   friend bool operator==(const CastStats&, const CastStats&) = default;

@@ -14,14 +14,7 @@ namespace {
 
 using conv::Geometry;
 
-struct ConvAttr {
-  Pair stride = 1, padding = 0, dilation = 1;
-  int64_t groups = 1;
-  template <class V>
-  void visit(V&& v) {
-    v("stride", stride), v("padding", padding), v("dilation", dilation), v("groups", groups);
-  }
-};
+using ConvAttr = ConvGeometryAttr;
 
 // The gradient ops also carry the size that the product cannot tell: of the image or of the kernel.
 struct ConvGradAttr : ConvAttr {
@@ -115,21 +108,28 @@ void for_each_tap(const Geometry& g, F&& fn) {
 
 bool has_bias(Ins in) { return in.size() > 2 && in[2].defined(); }
 
-Geometry forward_geometry(Ins in, const ConvAttr& a) {
+}  // namespace
+
+conv::Geometry conv::forward_geometry(Ins in, const ConvGeometryAttr& a) {
   return geometry("conv2d", in[0].shape(), in[1].shape(), a);
 }
 
-Metas conv_shape(Ins in, const ConvAttr& a) {
+namespace {
+
+using conv::forward_geometry;
+
+Metas conv_shape(Ins in, const Conv2dAttr& a) {
   rules::arity("conv2d", in, 2, 3);
   rules::same_dtype("conv2d", in);
   rules::floating("conv2d", in, 0);
+  rules::accumulate("conv2d", in, a.accumulate);
   const Geometry g = forward_geometry(in, a);
   if (has_bias(in) && in[2].shape() != Shape{g.k})
     throw shape_error(str("conv2d: bias ", in[2].shape(), ", expected ", Shape{g.k}));
   return {{image_shape(in[0].shape(), g.n, g.k, g.ho, g.wo), in[0].dtype()}};
 }
 
-void conv_ref(Ins in, Outs out, const ConvAttr& a) {
+void conv_ref(Ins in, Outs out, const Conv2dAttr& a) {
   const Geometry g = forward_geometry(in, a);
   dispatch_floating("conv2d", in[0].dtype(), [&]<class T>() {
     const T *x = in[0].data<T>(), *w = in[1].data<T>();
@@ -146,7 +146,7 @@ void conv_ref(Ins in, Outs out, const ConvAttr& a) {
 }
 
 template <class Isa>
-void conv_simd(Ins in, Outs out, const ConvAttr& a) {
+void conv_simd(Ins in, Outs out, const Conv2dAttr& a) {
   conv::forward<Isa>(forward_geometry(in, a), in[0].data<float>(), in[1].data<float>(),
                      has_bias(in) ? in[2].data<float>() : nullptr, out[0].data<float>());
 }
@@ -159,7 +159,7 @@ Cost with_work(Cost c, const conv::Work& w) {
   return c;
 }
 template <class Isa>
-Cost conv_executes(Ins in, const Cost& c, const ConvAttr& a) {
+Cost conv_executes(Ins in, const Cost& c, const Conv2dAttr& a) {
   return with_work(c, conv::forward_work<Isa>(forward_geometry(in, a), has_bias(in)));
 }
 
@@ -240,7 +240,7 @@ Cost grad_weight_executes(Ins in, const Cost& c, const ConvGradAttr& a) {
 // ---- the three ops ----
 
 extern const Op<ConvGradAttr> grad_input_op, grad_weight_op;
-extern const Op<ConvAttr> conv_op;
+extern const Op<Conv2dAttr> conv_op;
 
 ConvGradAttr grad_attr(const ConvAttr& a, int64_t h, int64_t w) {
   ConvGradAttr g;
@@ -250,19 +250,19 @@ ConvGradAttr grad_attr(const ConvAttr& a, int64_t h, int64_t w) {
 }
 Pair image_size(const Shape& x) { return {x[x.rank() - 2], x[x.rank() - 1]}; }
 
-const Op<ConvAttr> conv_op{{
+const Op<Conv2dAttr> conv_op{{
     .name = "conv2d",
     .doc = "2-D convolution",
     .equation =
         "y[n,k,p,q] = b[k] + sum_crs w[k,c,r,s] x[n,c,p*stride-pad+r*dil,q*stride-pad+s*dil]",
     .shape = conv_shape,
     .cost =
-        [](Ins in, std::span<const Meta> out, const ConvAttr& a) {
+        [](Ins in, std::span<const Meta> out, const Conv2dAttr& a) {
           return Cost{.mac = dense_macs(forward_geometry(in, a)),
                       .add = has_bias(in) ? out[0].shape.numel() : 0};
         },
     .bytes =
-        [](Ins in, std::span<const Meta> out, const ConvAttr& a) {
+        [](Ins in, std::span<const Meta> out, const Conv2dAttr& a) {
           Bytes b = default_bytes(in.subspan(1), out, {});
           b.read += touched_image_bytes(forward_geometry(in, a), in[0].dtype());
           return b;
@@ -275,7 +275,7 @@ const Op<ConvAttr> conv_op{{
                 {"ref", conv_ref}},
     .saves_in = {0, 1},
     .backward =
-        [](const Saved<ConvAttr>& s, Ins gy) {
+        [](const Saved<Conv2dAttr>& s, Ins gy) {
           const Shape x = s.shape(0), w = s.shape(1);
           const Pair size = image_size(x);
           Tensor gx, gw, gb;
@@ -321,7 +321,7 @@ const Op<ConvGradAttr> grad_input_op{{
         [](const Saved<ConvGradAttr>& s, Ins ggx) {
           const Shape w = s.shape(1);
           Tensor ggy, gw;
-          if (s.needs(0)) ggy = conv_op.one({ggx[0], s.in(1), {}}, s.attr());
+          if (s.needs(0)) ggy = conv_op.one({ggx[0], s.in(1), {}}, {s.attr()});
           if (s.needs(1))
             gw = grad_weight_op.one({s.in(0), ggx[0]}, grad_attr(s.attr(), w[2], w[3]));
           return Tensors{ggy, gw};
@@ -366,7 +366,7 @@ const Op<ConvGradAttr> grad_weight_op{{
         [](const Saved<ConvGradAttr>& s, Ins ggw) {
           const Pair size = image_size(s.shape(1));
           Tensor ggy, gx;
-          if (s.needs(0)) ggy = conv_op.one({s.in(1), ggw[0], {}}, s.attr());
+          if (s.needs(0)) ggy = conv_op.one({s.in(1), ggw[0], {}}, {s.attr()});
           if (s.needs(1))
             gx = grad_input_op.one({s.in(0), ggw[0]}, grad_attr(s.attr(), size.h, size.w));
           return Tensors{ggy, gx};
@@ -384,6 +384,9 @@ const Op<ConvGradAttr> grad_weight_op{{
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Pair stride, Pair padding,
               Pair dilation, int64_t groups) {
   return conv_op.one({x, weight, bias}, {stride, padding, dilation, groups});
+}
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dAttr& attr) {
+  return conv_op.one({x, weight, bias}, attr);
 }
 
 }  // namespace wattle

@@ -7,6 +7,8 @@
 #pragma once
 #include <cstdint>
 
+#include "ops/ops.h"
+
 namespace wattle::conv {
 
 /// Sizes of one convolution. x [n,c,h,w], w [k,c/groups,r,s], y [n,k,ho,wo]; ho and wo follow from
@@ -14,6 +16,9 @@ namespace wattle::conv {
 struct Geometry {
   int64_t n, c, h, w, k, r, s, ho, wo, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups;
 };
+
+/// Sizes of a conv2d call. Throws shape_error or value_error for operands that do not fit together.
+Geometry forward_geometry(Ins in, const ConvGeometryAttr& a);
 
 /// y = conv(x, w) + bias. `bias` [k] may be null. Every element of y is written.
 template <class Isa>

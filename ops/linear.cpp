@@ -15,10 +15,11 @@ Sizes sizes_of(Ins in) {
   return {x.numel(0, x.rank() - 1), x.back(), in[1].size(0)};
 }
 
-Metas linear_shape(Ins in, const NoAttr&) {
+Metas linear_shape(Ins in, const LinearAttr& a) {
   rules::arity("linear", in, 2, 3);
   rules::same_dtype("linear", in);
   rules::floating("linear", in, 0);
+  rules::accumulate("linear", in, a.accumulate);
   rules::rank("linear", in, 1, 2);
   const Tensor &x = in[0], &w = in[1];
   if (x.rank() == 0 || x.size(-1) != w.size(1))
@@ -34,7 +35,7 @@ Metas linear_shape(Ins in, const NoAttr&) {
 
 bool has_bias(Ins in) { return in.size() > 2 && in[2].defined(); }
 
-void linear_ref(Ins in, Outs out, const NoAttr&) {
+void linear_ref(Ins in, Outs out, const LinearAttr&) {
   const Sizes s = sizes_of(in);
   dispatch_floating("linear", in[0].dtype(), [&]<class T>() {
     const T *x = in[0].data<T>(), *w = in[1].data<T>();
@@ -50,25 +51,25 @@ void linear_ref(Ins in, Outs out, const NoAttr&) {
 }
 
 template <class Isa>
-void linear_simd(Ins in, Outs out, const NoAttr&) {
+void linear_simd(Ins in, Outs out, const LinearAttr&) {
   const Sizes s = sizes_of(in);
   gemm::sgemm<Isa>(s.rows, s.n, s.k, {in[0].data<float>(), s.k, 1}, {in[1].data<float>(), 1, s.k},
                    out[0].data<float>(), s.n,
                    {.bias_n = has_bias(in) ? in[2].data<float>() : nullptr});
 }
 
-const Op<> op{{
+const Op<LinearAttr> op{{
     .name = "linear",
     .doc = "Fully connected layer",
     .equation = "y = x W^T + b",
     .shape = linear_shape,
     .cost =
-        [](Ins in, std::span<const Meta>, const NoAttr&) {
+        [](Ins in, std::span<const Meta>, const LinearAttr&) {
           const Sizes s = sizes_of(in);
           return Cost{.mac = s.rows * s.n * s.k, .add = has_bias(in) ? s.rows * s.n : 0};
         },
     .bytes =
-        [](Ins in, std::span<const Meta> out, const NoAttr&) {
+        [](Ins in, std::span<const Meta> out, const LinearAttr&) {
           return out[0].shape.numel() == 0 ? Bytes{} : default_bytes(in, out, {});
         },
     .kernels = {simd_kernel<simd::Avx512>(linear_simd<simd::Avx512>),
@@ -77,13 +78,15 @@ const Op<> op{{
                 {"ref", linear_ref}},
     .saves_in = {0, 1},
     .backward =
-        [](const Saved<NoAttr>& s, Ins grad) {
+        [](const Saved<LinearAttr>& s, Ins grad) {
           const Tensor x = s.in(0), w = s.in(1);
           const Tensor gy =
               reshape(grad[0], {s.shape(0).numel(0, s.shape(0).rank() - 1), w.size(0)});
+          const std::string& mode = s.attr().accumulate;
           Tensor gx, gw, gb;
-          if (s.needs(0)) gx = reshape(matmul(gy, w), x.shape());
-          if (s.needs(1)) gw = matmul(gy, reshape(x, {gy.size(0), x.size(-1)}), true, false);
+          if (s.needs(0)) gx = reshape(matmul(gy, w, MatmulAttr{.accumulate = mode}), x.shape());
+          if (s.needs(1))
+            gw = matmul(gy, reshape(x, {gy.size(0), x.size(-1)}), MatmulAttr{true, false, mode});
           if (s.needs(2)) gb = sum(gy, {0});
           return Tensors{gx, gw, gb};
         },
@@ -98,6 +101,9 @@ const Op<> op{{
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return op.one({x, weight, bias});
+}
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const LinearAttr& attr) {
+  return op.one({x, weight, bias}, attr);
 }
 
 }  // namespace wattle

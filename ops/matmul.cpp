@@ -1,26 +1,11 @@
 // matmul: y = op(a) op(b) over the last two dims, batches broadcast, op = identity or transpose.
 //   da = gy op(b)^T,  db = op(a)^T gy   (transposed back where the operand was)
 #include "ops/gemm.h"
+#include "ops/matmul_plan.h"
 #include "ops/rules.h"
 
 namespace wattle {
 namespace {
-
-struct MatmulAttr {
-  bool transpose_a = false, transpose_b = false;
-  template <class V>
-  void visit(V&& v) {
-    v("transpose_a", transpose_a), v("transpose_b", transpose_b);
-  }
-};
-
-// Sizes and strides of one call. A vector a counts as [1, k], a vector b as [k, 1].
-struct Plan {
-  int64_t m, n, k;
-  Shape batch, out;  // batch dims after broadcasting; shape of the result
-  int64_t a_row, a_col, b_row, b_col;
-  Shape a_batch, b_batch;  // strides along `batch`, 0 where broadcast
-};
 
 struct Matrix {
   int64_t rows, cols, row_stride, col_stride;
@@ -52,7 +37,9 @@ Shape broadcast_strides(const Matrix& m, const Shape& batch) {
   return s;
 }
 
-Plan make_plan(Ins in, const MatmulAttr& a) {
+}  // namespace
+
+MatmulPlan matmul_plan(Ins in, const MatmulAttr& a) {
   rules::arity("matmul", in, 2, 2);
   rules::same_dtype("matmul", in);
   const Matrix x = as_matrix(in[0], a.transpose_a, true),
@@ -60,17 +47,17 @@ Plan make_plan(Ins in, const MatmulAttr& a) {
   if (x.cols != y.rows)
     throw shape_error(str("matmul: inner sizes differ: ", in[0].shape(), " x ", in[1].shape(), " (",
                           x.cols, " and ", y.rows, ")"));
-  Plan p{x.rows,
-         y.cols,
-         x.cols,
-         broadcast_shapes("matmul", x.batch, y.batch),
-         {},
-         x.row_stride,
-         x.col_stride,
-         y.row_stride,
-         y.col_stride,
-         {},
-         {}};
+  MatmulPlan p{x.rows,
+               y.cols,
+               x.cols,
+               broadcast_shapes("matmul", x.batch, y.batch),
+               {},
+               x.row_stride,
+               x.col_stride,
+               y.row_stride,
+               y.col_stride,
+               {},
+               {}};
   p.a_batch = broadcast_strides(x, p.batch);
   p.b_batch = broadcast_strides(y, p.batch);
   p.out = p.batch;
@@ -85,8 +72,10 @@ std::vector<int64_t> batch_offsets(const Shape& batch, const Shape& strides) {
   return offsets;
 }
 
+namespace {
+
 void matmul_ref(Ins in, Outs out, const MatmulAttr& attr) {
-  const Plan p = make_plan(in, attr);
+  const MatmulPlan p = matmul_plan(in, attr);
   const auto oa = batch_offsets(p.batch, p.a_batch), ob = batch_offsets(p.batch, p.b_batch);
   dispatch_all("matmul", in[0].dtype(), [&]<class T>() {
     T* y = out[0].data<T>();
@@ -105,7 +94,7 @@ void matmul_ref(Ins in, Outs out, const MatmulAttr& attr) {
 
 template <class Isa>
 void matmul_simd(Ins in, Outs out, const MatmulAttr& attr) {
-  Plan p = make_plan(in, attr);
+  MatmulPlan p = matmul_plan(in, attr);
   const gemm::MatView a{in[0].data<float>(), p.a_row, p.a_col};
   const gemm::MatView b{in[1].data<float>(), p.b_row, p.b_col};
   float* c = out[0].data<float>();
@@ -118,6 +107,9 @@ void matmul_simd(Ins in, Outs out, const MatmulAttr& attr) {
 // Both operands with at least two dims, gy with the two dims that belong to them.
 Tensors matmul_backward(const Saved<MatmulAttr>& s, Ins grad) {
   const bool ta = s.attr().transpose_a, tb = s.attr().transpose_b;
+  const auto matmul = [&](const Tensor& p, const Tensor& q, bool tp, bool tq) {
+    return wattle::matmul(p, q, MatmulAttr{tp, tq, s.attr().accumulate});
+  };
   Tensor a = s.in(0), b = s.in(1), gy = grad[0];
   const Shape a_shape = a.shape(), b_shape = b.shape();
   Shape g_shape = gy.shape();
@@ -155,11 +147,12 @@ const Op<MatmulAttr> op{{
     .equation = "y[..,i,j] = sum_k a[..,i,k] b[..,k,j]",
     .shape =
         [](Ins in, const MatmulAttr& a) {
-          return Metas{{make_plan(in, a).out, in[0].dtype()}};
+          rules::accumulate("matmul", in, a.accumulate);
+          return Metas{{matmul_plan(in, a).out, in[0].dtype()}};
         },
     .cost =
         [](Ins in, std::span<const Meta>, const MatmulAttr& a) {
-          const Plan p = make_plan(in, a);
+          const MatmulPlan p = matmul_plan(in, a);
           return Cost{.mac = p.batch.numel() * p.m * p.n * p.k};
         },
     .bytes =
@@ -191,6 +184,9 @@ const Op<MatmulAttr> op{{
 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   return op.one({a, b}, {transpose_a, transpose_b});
+}
+Tensor matmul(const Tensor& a, const Tensor& b, const MatmulAttr& attr) {
+  return op.one({a, b}, attr);
 }
 
 }  // namespace wattle

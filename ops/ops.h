@@ -8,18 +8,18 @@
 namespace wattle {
 
 // ---- Elementwise, two operands; shapes broadcast, dtypes must agree --------------------------
-Tensor add(const Tensor& a, const Tensor& b);  ///< a + b
-Tensor sub(const Tensor& a, const Tensor& b);  ///< a - b
-Tensor mul(const Tensor& a, const Tensor& b);  ///< a * b
-Tensor div(const Tensor& a, const Tensor& b);  ///< a / b, floating only
+Tensor add(const Tensor& a, const Tensor& b);                   ///< a + b
+Tensor sub(const Tensor& a, const Tensor& b);                   ///< a - b
+Tensor mul(const Tensor& a, const Tensor& b);                   ///< a * b
+Tensor div(const Tensor& a, const Tensor& b);                   ///< a / b, floating only
 Tensor fma(const Tensor& a, const Tensor& b, const Tensor& c);  ///< a * b + c, rounded once
-Tensor pow(const Tensor& a, const Tensor& b);  ///< a to the power b, floating only
-Tensor eq(const Tensor& a, const Tensor& b);   ///< a == b, as bool
-Tensor ne(const Tensor& a, const Tensor& b);   ///< a != b
-Tensor lt(const Tensor& a, const Tensor& b);   ///< a < b
-Tensor le(const Tensor& a, const Tensor& b);   ///< a <= b
-Tensor gt(const Tensor& a, const Tensor& b);   ///< a > b
-Tensor ge(const Tensor& a, const Tensor& b);   ///< a >= b
+Tensor pow(const Tensor& a, const Tensor& b);                   ///< a to the power b, floating only
+Tensor eq(const Tensor& a, const Tensor& b);                    ///< a == b, as bool
+Tensor ne(const Tensor& a, const Tensor& b);                    ///< a != b
+Tensor lt(const Tensor& a, const Tensor& b);                    ///< a < b
+Tensor le(const Tensor& a, const Tensor& b);                    ///< a <= b
+Tensor gt(const Tensor& a, const Tensor& b);                    ///< a > b
+Tensor ge(const Tensor& a, const Tensor& b);                    ///< a >= b
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);  ///< condition ? a : b
 
 // ---- Elementwise, one operand ----------------------------------------------------------------
@@ -69,11 +69,50 @@ Tensor var(const Tensor& x, const Shape& dim = {}, int64_t correction = 1, bool 
 // ---- Contractions ------------------------------------------------------------------------------
 /// torch.matmul: vectors, matrices and broadcast batches; transposes act on the last two dims.
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
+/// How sums of posit products are taken; other types know f32 only, which is their own way.
+///   f32        in floats (f64 for posit32), rounded to the posit once at the end
+///   certified  the bits of the quire, proven from a float sum and its error bound
+///   quire      exactly, rounded once
+///   per_op     every product and every sum is rounded: posits without a quire
+struct MatmulAttr {
+  bool transpose_a = false, transpose_b = false;
+  std::string accumulate = "f32";
+  template <class V>
+  void visit(V&& v) {
+    v("transpose_a", transpose_a), v("transpose_b", transpose_b), v("accumulate", accumulate);
+  }
+};
+Tensor matmul(const Tensor& a, const Tensor& b, const MatmulAttr& attr);
 /// x [.., in] weight [out, in] bias [out] -> [.., out]
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+struct LinearAttr {
+  std::string accumulate = "f32";
+  template <class V>
+  void visit(V&& v) {
+    v("accumulate", accumulate);
+  }
+};
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const LinearAttr& attr);
 /// x [N,C,H,W] weight [K,C/groups,R,S] bias [K] -> [N,K,Ho,Wo]
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, Pair stride = 1,
               Pair padding = 0, Pair dilation = 1, int64_t groups = 1);
+struct ConvGeometryAttr {
+  Pair stride = 1, padding = 0, dilation = 1;
+  int64_t groups = 1;
+  template <class V>
+  void visit(V&& v) {
+    v("stride", stride), v("padding", padding), v("dilation", dilation), v("groups", groups);
+  }
+};
+struct Conv2dAttr : ConvGeometryAttr {
+  std::string accumulate = "f32";
+  template <class V>
+  void visit(V&& v) {
+    ConvGeometryAttr::visit(v);
+    v("accumulate", accumulate);
+  }
+};
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dAttr& attr);
 
 // ---- Pooling and normalisation -----------------------------------------------------------------
 Tensor max_pool2d(const Tensor& x, Pair kernel_size, std::optional<Pair> stride = {},

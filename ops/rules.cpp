@@ -20,6 +20,17 @@ void same_dtype(const char* op, Ins in) {
                             name(t.dtype()), "; convert one with cast"));
 }
 
+void accumulate(const char* op, Ins in, const std::string& mode) {
+  if (mode == "f32") return;
+  if (mode != "certified" && mode != "quire" && mode != "per_op")
+    throw value_error(str(op, ": attribute accumulate: found '", mode,
+                          "', expected f32, certified, quire or per_op"));
+  for (const Tensor& t : in)
+    if (t && (t.dtype() != in[0].dtype() || !name(t.dtype()).starts_with("posit")))
+      throw dtype_error(str(op, ": accumulate=", mode, " found ", in[0], " and ", t,
+                            ", expected posits of one type"));
+}
+
 void floating(const char* op, Ins in, int i) {
   const Tensor& t = in[static_cast<size_t>(i)];
   if (t && !is_floating(t.dtype()))

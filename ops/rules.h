@@ -11,6 +11,9 @@ void arity(const char* op, Ins in, int lo, int hi);
 /// Throws dtype_error unless all given operands have the first one's dtype, or all are floating
 /// codes (posits, FP8, ...), of any kinds; results then have the first one's.
 void same_dtype(const char* op, Ins in);
+/// Throws unless `mode` is one of f32, certified, quire, per_op, and the operands are posits of one
+/// type where it is not f32.
+void accumulate(const char* op, Ins in, const std::string& mode);
 /// Throws dtype_error unless operand i is floating.
 void floating(const char* op, Ins in, int i);
 /// Throws dtype_error unless operand i is i64 or i32.

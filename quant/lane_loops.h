@@ -25,6 +25,13 @@ void at_best_level(const Body& body) {
   else simd::Portable::call(body);
 }
 
+/// The same with all lanes that the machine has, for loops that GCC vectorises by itself.
+template <class Body>
+void at_full_level(const Body& body) {
+  if (simd::level() == simd::Level::avx512) simd::Avx512::call(body);
+  else at_best_level(body);
+}
+
 // Lanes hold 32 or 64 bits. Codes are widened and narrowed in a small buffer by plain loops, which
 // the compiler turns into the machine's instructions for that.
 constexpr int64_t strip = 256;

@@ -97,9 +97,14 @@ Tensor read_operand(const std::string& path, const std::string& dtype) {
 }
 
 json rounding_json(const CastStats& s) {
-  if (s.n == 0) return {};
-  return {{"n", s.n},           {"inexact", s.inexact}, {"to_max", s.to_max},
-          {"to_min", s.to_min}, {"to_zero", s.to_zero}, {"nar", s.nar}};
+  if (s == CastStats{}) return {};
+  return {{"n", s.n},
+          {"inexact", s.inexact},
+          {"to_max", s.to_max},
+          {"to_min", s.to_min},
+          {"to_zero", s.to_zero},
+          {"nar", s.nar},
+          {"to_quire", s.to_quire}};
 }
 
 json run(const Request& r) {
@@ -158,7 +163,7 @@ json run(const Request& r) {
 std::string rounding_text(const json& j) {
   const json& r = j["rounding"];
   std::string s = str("rounded ", r["n"].get<int64_t>(), " numbers:");
-  for (const char* k : {"inexact", "to_max", "to_min", "to_zero", "nar"})
+  for (const char* k : {"inexact", "to_max", "to_min", "to_zero", "nar", "to_quire"})
     s += str(" ", k, " ", r[k].get<int64_t>());
   return s;
 }

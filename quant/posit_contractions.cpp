@@ -1,0 +1,127 @@
+// matmul, linear and conv2d on posits where the attribute `accumulate` asks for more than floats
+// (f32 is the way every op takes, ops/coded.h): their operands laid out for posit_gemm.
+#include <cstring>
+
+#include "core/error.h"
+#include "ops/coded.h"
+#include "ops/conv2d_kernels.h"
+#include "ops/matmul_plan.h"
+#include "quant/posit_gemm.h"
+
+namespace wattle::quant {
+namespace {
+
+const char* at(const Tensor& t, int64_t element) {
+  return static_cast<const char*>(t.raw()) + element * info(t.dtype()).bytes;
+}
+char* at_out(const Tensor& t, int64_t element) {
+  return static_cast<char*>(t.raw()) + element * info(t.dtype()).bytes;
+}
+const void* bias_of(Ins in) { return in.size() > 2 && in[2] ? in[2].raw() : nullptr; }
+
+void report(int64_t fallbacks, int64_t sums) {
+  CastStats s{.n = sums};
+  s.to_quire = fallbacks;
+  report_rounding(s);
+}
+
+void matmul(Ins in, Outs out, const void* attr) {
+  const auto& a = *static_cast<const MatmulAttr*>(attr);
+  const MatmulPlan p = matmul_plan(in, a);
+  const auto oa = batch_offsets(p.batch, p.a_batch), ob = batch_offsets(p.batch, p.b_batch);
+  int64_t fallbacks = 0;
+  for (size_t g = 0; g < oa.size(); ++g)
+    fallbacks +=
+        posit_gemm({p.m, p.n, p.k, at(in[0], oa[g]), p.a_row, p.a_col, at(in[1], ob[g]), p.b_row,
+                    p.b_col, nullptr, at_out(out[0], static_cast<int64_t>(g) * p.m * p.n), p.n, 1},
+                   a.accumulate, in[0].dtype());
+  report(fallbacks, out[0].numel());
+}
+
+void linear(Ins in, Outs out, const void* attr) {
+  const auto& a = *static_cast<const LinearAttr*>(attr);
+  const int64_t k = in[0].size(-1), n = in[1].size(0), rows = n ? out[0].numel() / n : 0;
+  report(posit_gemm(
+             {rows, n, k, in[0].raw(), k, 1, in[1].raw(), 1, k, bias_of(in), out[0].raw(), n, 1},
+             a.accumulate, in[0].dtype()),
+         out[0].numel());
+}
+
+// The taps of every output of one image and group, [ho * wo, c/groups * r * s]; 0 in the padding,
+// whose code is 0 in every posit type.
+void patches(const conv::Geometry& g, const char* image, int64_t bytes, std::vector<char>& to) {
+  const int64_t channels = g.c / g.groups;
+  to.assign(static_cast<size_t>(g.ho * g.wo * channels * g.r * g.s * bytes), 0);
+  char* y = to.data();
+  for (int64_t p = 0; p < g.ho; ++p)
+    for (int64_t q = 0; q < g.wo; ++q)
+      for (int64_t c = 0; c < channels; ++c)
+        for (int64_t r = 0; r < g.r; ++r)
+          for (int64_t s = 0; s < g.s; ++s, y += bytes) {
+            const int64_t i = p * g.stride_h - g.pad_h + r * g.dil_h;
+            const int64_t j = q * g.stride_w - g.pad_w + s * g.dil_w;
+            if (i < 0 || i >= g.h || j < 0 || j >= g.w) continue;
+            std::memcpy(y, image + ((c * g.h + i) * g.w + j) * bytes, static_cast<size_t>(bytes));
+          }
+}
+
+void conv2d(Ins in, Outs out, const void* attr) {
+  const auto& a = *static_cast<const Conv2dAttr*>(attr);
+  const conv::Geometry g = conv::forward_geometry(in, a);
+  const int64_t bytes = info(in[0].dtype()).bytes, plane = g.ho * g.wo, kg = g.k / g.groups;
+  const int64_t cg = g.c / g.groups, taps = cg * g.r * g.s;
+  std::vector<char> rows;
+  int64_t fallbacks = 0;
+  for (int64_t n = 0; n < g.n; ++n)
+    for (int64_t group = 0; group < g.groups; ++group) {
+      patches(g, at(in[0], (n * g.c + group * cg) * g.h * g.w), bytes, rows);
+      const char* bias = static_cast<const char*>(bias_of(in));
+      fallbacks += posit_gemm({plane, kg, taps, rows.data(), taps, 1, at(in[1], group * kg * taps),
+                               1, taps, bias ? bias + group * kg * bytes : nullptr,
+                               at_out(out[0], (n * g.k + group * kg) * plane), 1, plane},
+                              a.accumulate, in[0].dtype());
+    }
+  report(fallbacks, out[0].numel());
+}
+
+template <class Attr>
+Refusal wanted(Ins, const void* attr) {
+  const std::string& mode = static_cast<const Attr*>(attr)->accumulate;
+  return mode == "f32" ? Refusal{"accumulate=f32 runs in floats"} : Refusal{};
+}
+
+// certified: f64 multiply-adds, and per element of the operands a decoding, per result two
+// roundings; quire and per_op: integer work, about as much per product as written here.
+template <class Attr>
+Cost executes(Ins in, const Cost& declared, const void* attr) {
+  const std::string& mode = static_cast<const Attr*>(attr)->accumulate;
+  const Codec& c = codec(in[0].dtype());
+  Cost cost{.read = declared.read, .written = declared.written};
+  if (mode == "certified") {
+    cost.mac = declared.mac;
+    for (const Tensor& t : in)
+      if (t) cost.iop += t.numel() * c.decode_iops;
+    const int64_t results = declared.written / info(in[0].dtype()).bytes;
+    cost.iop += results * 2 * c.encode_iops;
+  } else {
+    const int64_t words = info(in[0].dtype()).bytes * 2;
+    cost.iop = declared.mac * (mode == "quire" ? 60 + 4 * words : 160);
+  }
+  return cost;
+}
+
+template <class Attr>
+void add(const char* op, void (*run)(Ins, Outs, const void*)) {
+  coded::register_kernel(
+      {.op = op, .name = "posit", .when = wanted<Attr>, .run = run, .executes = executes<Attr>});
+}
+
+const bool registered = [] {
+  add<MatmulAttr>("matmul", matmul);
+  add<LinearAttr>("linear", linear);
+  add<Conv2dAttr>("conv2d", conv2d);
+  return true;
+}();
+
+}  // namespace
+}  // namespace wattle::quant

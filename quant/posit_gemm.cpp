@@ -1,0 +1,246 @@
+#include "quant/posit_gemm.h"
+
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "core/codec.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "quant/dgemm.h"
+#include "quant/lane_loops.h"
+#include "quant/quire.h"
+
+namespace wattle::quant {
+namespace {
+
+enum class Mode : uint8_t { certified, quire, per_op };
+
+// c[i,j] = sum_k a[i,k] b[k,j] + bias[j] on codes; strides in elements.
+template <class Code>
+struct Problem {
+  int64_t m, n, k;
+  const Code* a;
+  int64_t a_row, a_col;
+  const Code* b;
+  int64_t b_row, b_col;
+  const Code* bias;  // may be null
+  Code* c;
+  int64_t c_row, c_col;
+};
+
+template <int N, int ES, class Code>
+Code by_quire(const Problem<Code>& p, int64_t i, int64_t j) {
+  using P = Posit<N, ES>;
+  Quire<N, ES> q;
+  for (int64_t k = 0; k < p.k; ++k)
+    q.add_product(P::of(p.a[i * p.a_row + k * p.a_col]), P::of(p.b[k * p.b_row + j * p.b_col]));
+  if (p.bias) q.add(P::of(p.bias[j]));
+  return static_cast<Code>(q.to_posit().bits);
+}
+
+template <int N, int ES, class Code>
+Code by_steps(const Problem<Code>& p, int64_t i, int64_t j) {
+  using P = Posit<N, ES>;
+  P sum = P::of(0);
+  for (int64_t k = 0; k < p.k; ++k)
+    sum = sum + P::of(p.a[i * p.a_row + k * p.a_col]) * P::of(p.b[k * p.b_row + j * p.b_col]);
+  if (p.bias) sum = sum + P::of(p.bias[j]);
+  return static_cast<Code>(sum.bits);
+}
+
+// Scratch memory that is not filled first and that the allocator keeps for the next call.
+Tensor scratch(int64_t n) { return Tensor::empty({n}, DType::f64); }
+
+// Numbers of a matrix of codes, row-major.
+template <class Code>
+Tensor numbers(const Codec& codec, const Code* codes, int64_t rows, int64_t columns, int64_t row,
+               int64_t col) {
+  const Tensor x = scratch(rows * columns);
+  const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, columns));
+  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+    std::vector<Code> side(static_cast<size_t>(columns));
+    std::vector<float> narrow(static_cast<size_t>(codec.wide ? 0 : columns));
+    for (int64_t i = begin; i < end; ++i) {
+      const Code* from = codes + i * row;
+      if (col != 1) {
+        for (int64_t j = 0; j < columns; ++j) side[static_cast<size_t>(j)] = from[j * col];
+        from = side.data();
+      }
+      double* to = x.data<double>() + i * columns;
+      if (codec.wide) {
+        codec.decode_wide(from, to, columns);
+        continue;
+      }
+      codec.decode(from, narrow.data(), columns);
+      for (int64_t j = 0; j < columns; ++j) to[j] = double{narrow[static_cast<size_t>(j)]};
+    }
+  });
+  return x;
+}
+
+constexpr double above = 1 + 0x1p-40;  // more than rounding can have taken from a norm
+
+double norm(const double* x, int64_t n) {
+  double s = 0;
+  at_best_level([&]<int L>() WATTLE_INLINE_BODY {
+    simd::f64<L> sums{};
+    int64_t i = 0;
+    for (; i + L <= n; i += L) {
+      simd::f64<L> v;
+      std::memcpy(&v, x + i, sizeof v);
+      sums += v * v;
+    }
+    for (; i < n; ++i) s += x[i] * x[i];
+    for (int l = 0; l < L; ++l) s += sums[l];
+  });
+  return std::sqrt(s) * above;
+}
+
+// f64 to f32 rounded to odd: cut off after 24 bits, the last one set where something was lost. A
+// posit of up to 22 bits then comes out as if rounded from the f64. Numbers far below minpos stay
+// above 0, those far above maxpos below infinity.
+WATTLE_FORCE_INLINE float to_odd_f32(double x) {
+  constexpr uint64_t lost = (uint64_t{1} << 29) - 1, nan = uint64_t{0x7FF} << 52;
+  constexpr uint64_t least = uint64_t{1023 - 110} << 52, most = uint64_t{1023 + 100} << 52;
+  const auto u = std::bit_cast<uint64_t>(x);
+  const uint64_t m = u & ~(uint64_t{1} << 63);
+  uint64_t c = m < least ? least : m;
+  c = c > most ? most : c;
+  c = m == 0 || m >= nan ? m : c;
+  const uint64_t odd = (c & ~lost) | (((c & lost) + lost) & (lost + 1));
+  return static_cast<float>(std::bit_cast<double>(odd | (u ^ m)));
+}
+
+// One row: sums become codes where both ends of what they can be round to one; returns where not.
+struct Row {
+  std::vector<float> low, high;
+  std::vector<double> low64, high64;  // of wide types
+};
+template <class Code>
+void prove(const Codec& codec, const double* sums, const double* bias, const double* b_norm,
+           double unit, double bias_unit, Row& row, Code* codes, std::vector<char>& open) {
+  const auto n = static_cast<int64_t>(open.size());
+  const auto ends = [&](auto* low, auto* high, auto&& convert) WATTLE_INLINE_BODY {
+    for (int64_t j = 0; j < n; ++j) {
+      const double s = sums[j] + bias[j];
+      const double e = unit * b_norm[j] + bias_unit * std::fabs(bias[j]);
+      low[j] = convert(s - e);
+      high[j] = convert(s + e);
+    }
+  };
+  if (codec.wide) {
+    row.low64.resize(open.size());
+    row.high64.resize(open.size());
+    std::vector<Code> other(open.size());
+    ends(row.low64.data(), row.high64.data(), [](double v) { return v; });
+    codec.encode_wide(row.low64.data(), codes, n, {});
+    codec.encode_wide(row.high64.data(), other.data(), n, {});
+    for (size_t j = 0; j < open.size(); ++j) open[j] = codes[j] != other[j];
+    return;
+  }
+  row.low.resize(open.size());
+  row.high.resize(open.size());
+  at_full_level([&]<int L>() WATTLE_INLINE_BODY {
+    ends(row.low.data(), row.high.data(),
+         [](double v) WATTLE_INLINE_BODY { return to_odd_f32(v); });
+  });
+  codec.encode(row.low.data(), codes, n, {});
+  for (size_t j = 0; j < open.size(); ++j) {
+    open[j] = 0;
+    // Nearly always the ends are one float already, as far as f32 tells them apart.
+    if (std::bit_cast<uint32_t>(row.low[j]) == std::bit_cast<uint32_t>(row.high[j])) continue;
+    Code other = 0;
+    codec.encode(&row.high[j], &other, 1, {});
+    open[j] = other != codes[j];
+  }
+}
+
+template <int N, int ES, class Code>
+int64_t certified(const Problem<Code>& p, DType t) {
+  const Codec& codec = wattle::codec(t);
+  const Tensor a = numbers(codec, p.a, p.m, p.k, p.a_row, p.a_col);
+  const Tensor b = numbers(codec, p.b, p.k, p.n, p.b_row, p.b_col);
+  const Tensor bias =
+      p.bias ? numbers(codec, p.bias, 1, p.n, 0, 1) : Tensor::zeros({p.n}, DType::f64);
+  const Tensor b_norm = Tensor::zeros({p.n}, DType::f64);
+  double* const norms = b_norm.data<double>();
+  const double* const from = b.data<double>();
+  parallel_for(p.n, 64, [&](int64_t begin, int64_t end) {
+    at_full_level([&]<int L>() WATTLE_INLINE_BODY {
+      for (int64_t k = 0; k < p.k; ++k)
+        for (int64_t j = begin; j < end; ++j) norms[j] += from[k * p.n + j] * from[k * p.n + j];
+    });
+  });
+  for (int64_t j = 0; j < p.n; ++j) norms[j] = std::sqrt(norms[j]) * above;
+  const PackedB packed(p.k, p.n, b.data<double>());
+  const double roundings = 1.2e-16 * static_cast<double>(p.k + 2);
+  std::atomic<int64_t> fallbacks{0};
+  // Whole tiles of rows; a few pieces per thread.
+  const int64_t rows = std::max<int64_t>(24, p.m / 8 / 24 * 24);
+  parallel_for(p.m, rows, [&](int64_t begin, int64_t end) {
+    const Tensor sums = scratch((end - begin) * p.n);
+    const auto n = static_cast<size_t>(p.n);
+    std::vector<Code> codes(n);
+    std::vector<char> open(n);
+    Row row;
+    packed.multiply(end - begin, a.data<double>() + begin * p.k, sums.data<double>());
+    for (int64_t i = begin; i < end; ++i) {
+      const double unit = roundings * norm(a.data<double>() + i * p.k, p.k);
+      prove(codec, sums.data<double>() + (i - begin) * p.n, bias.data<double>(), norms, unit,
+            roundings, row, codes.data(), open);
+      for (int64_t j = 0; j < p.n; ++j) {
+        Code code = codes[static_cast<size_t>(j)];
+        if (open[static_cast<size_t>(j)]) {
+          code = by_quire<N, ES>(p, i, j);
+          ++fallbacks;
+        }
+        p.c[i * p.c_row + j * p.c_col] = code;
+      }
+    }
+  });
+  return fallbacks;
+}
+
+template <int N, int ES, class Code>
+int64_t run_typed(const Problem<Code>& p, Mode mode, DType t) {
+  if (mode == Mode::certified) return certified<N, ES>(p, t);
+  parallel_for(p.m, std::max<int64_t>(1, 4096 / (p.n * p.k + 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < p.n; ++j)
+        p.c[i * p.c_row + j * p.c_col] =
+            mode == Mode::quire ? by_quire<N, ES>(p, i, j) : by_steps<N, ES>(p, i, j);
+  });
+  return 0;
+}
+
+template <int N, int ES, class Code>
+int64_t run_as(const PositGemm& j, Mode mode, DType t) {
+  return run_typed<N, ES, Code>(
+      {j.m, j.n, j.k, static_cast<const Code*>(j.a), j.a_row, j.a_col,
+       static_cast<const Code*>(j.b), j.b_row, j.b_col, static_cast<const Code*>(j.bias),
+       static_cast<Code*>(j.c), j.c_row, j.c_col},
+      mode, t);
+}
+
+}  // namespace
+
+int64_t posit_gemm(const PositGemm& j, const std::string& accumulate, DType t) {
+  const Mode mode = accumulate == "certified" ? Mode::certified
+                    : accumulate == "quire"   ? Mode::quire
+                                              : Mode::per_op;
+  if (mode != Mode::per_op && j.k >= int64_t{1} << 31)
+    throw value_error(str("accumulate=", accumulate, ": sums of ", j.k,
+                          " products found, a quire is exact for fewer than 2^31"));
+  switch (t) {
+    case DType::posit8: return run_as<8, 2, uint8_t>(j, mode, t);
+    case DType::posit8_es1: return run_as<8, 1, uint8_t>(j, mode, t);
+    case DType::posit8_es0: return run_as<8, 0, uint8_t>(j, mode, t);
+    case DType::posit16: return run_as<16, 2, uint16_t>(j, mode, t);
+    case DType::posit16_es1: return run_as<16, 1, uint16_t>(j, mode, t);
+    default: return run_as<32, 2, uint32_t>(j, mode, t);
+  }
+}
+
+}  // namespace wattle::quant

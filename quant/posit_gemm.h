@@ -1,0 +1,34 @@
+// Matrix products of posits with the sums that the caller asks for:
+//
+//   quire      every sum in a fixed-point accumulator, exact, rounded once
+//   certified  the same bits for a fraction of the work. A float64 sum s of k products is within
+//              e = 1.2e-16 (k + 2) (|a_i| |b_j| + |bias|) of the exact one (Cauchy-Schwarz; the
+//              norms cost n^2). Rounding to posit is monotone: where s - e and s + e round to one
+//              posit, that is the quire's, whatever the order of the sum; the others go through it.
+//   per_op     each product and each sum is rounded, in the order of k
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "core/dtype.h"
+
+namespace wattle::quant {
+
+/// c[i,j] = sum_k a[i,k] b[k,j] + bias[j] on codes of one posit type; strides in elements, bias [n]
+/// may be null.
+struct PositGemm {
+  int64_t m, n, k;
+  const void* a;
+  int64_t a_row, a_col;
+  const void* b;
+  int64_t b_row, b_col;
+  const void* bias;
+  void* c;
+  int64_t c_row, c_col;
+};
+
+/// accumulate is certified, quire or per_op. Returns how many sums certified took to the quire.
+/// Throws value_error for sums of 2^31 products and more, which no quire holds.
+int64_t posit_gemm(const PositGemm& g, const std::string& accumulate, DType t);
+
+}  // namespace wattle::quant
