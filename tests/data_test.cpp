@@ -118,7 +118,7 @@ TEST(Npy, RefusesWithAMessage) {
   refuse(npy(dict("<f4", "False", "(1,)"), four, 3), {"npy version 3.0", "expected 1.0 or 2.0"});
   refuse(npy(std::string(20000, ' '), "", 2), {"header of 20000 bytes", "at most 10000"});
   refuse(npy(dict(">f4", "False", "(1,)"), four), {"big-endian dtype '>f4'", "astype('<f4')"});
-  refuse(npy(dict("<c8", "False", "(1,)"), four), {"dtype '<c8'", "<f4, <f8, <i8, <i4, |u1, |b1"});
+  refuse(npy(dict("<c8", "False", "(1,)"), four), {"dtype '<c8'", "<f4, <f8, <i8, <i4, |u1, |i1, |b1"});
   refuse(npy(dict("|O", "False", "(1,)"), four), {"dtype '|O'"});
   refuse(npy("{'descr': [('a', '<f4')], }", four), {"a structured dtype"});
   refuse(npy(dict("<f4", "Maybe", "(1,)"), four), {"found 'Maybe", "expected True or False"});

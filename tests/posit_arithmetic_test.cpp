@@ -35,7 +35,7 @@ TEST(PositArithmetic, EveryPairOfPosit8) {
   for (const Type& t : types) {
     if (t.n != 8) continue;
     const Tensor x = codes(t.dtype, a), y = codes(t.dtype, b);
-    for (Op op : {Op::add, Op::sub, Op::mul, Op::div, Op::sqrt})
+    for (Arith op : {Arith::add, Arith::sub, Arith::mul, Arith::div, Arith::sqrt})
       for (simd::Level l : levels()) {
         const AtLevel at(l);
         EXPECT_EQ(wrong(op, t, x, y, y, run(op, x, y, y)), 0)
@@ -48,7 +48,7 @@ TEST(PositArithmetic, StratifiedWordsOfEveryTypeAtEveryLevel) {
   for (const Type& t : types) {
     const Words w = stratified(t, 40000, 17);
     const Tensor a = codes(t.dtype, w.a), b = codes(t.dtype, w.b), c = codes(t.dtype, w.c);
-    for (Op op : all_ops_of_posits)
+    for (Arith op : all_ops_of_posits)
       for (simd::Level l : levels()) {
         const AtLevel at(l);
         EXPECT_EQ(wrong(op, t, a, b, c, run(op, a, b, c)), 0)
@@ -63,7 +63,7 @@ TEST(PositArithmetic, TheReferenceKernelToo) {
     const Tensor a = codes(t.dtype, w.a), b = codes(t.dtype, w.b), c = codes(t.dtype, w.c);
     for (const char* op : {"add", "sub", "mul", "div", "sqrt", "fma"}) {
       const ForceKernel force(op, "posit_ref");
-      for (Op o : all_ops_of_posits)
+      for (Arith o : all_ops_of_posits)
         if (std::string(op) ==
             (const char*[]){"add", "sub", "mul", "div", "sqrt", "fma"}[static_cast<int>(o)])
           EXPECT_EQ(wrong(o, t, a, b, c, run(o, a, b, c)), 0) << name(t.dtype) << op;
@@ -87,7 +87,7 @@ TEST(PositArithmetic, RoundingTwiceIsFound) {
   const Tensor a = codes(t.dtype, w.a), b = codes(t.dtype, w.b), c = codes(t.dtype, w.c);
   const Tensor twice =
       cast(add(mul(cast(a, DType::f32), cast(b, DType::f32)), cast(c, DType::f32)), DType::posit16);
-  EXPECT_GT(wrong(Op::fma, t, a, b, c, twice), 5);
+  EXPECT_GT(wrong(Arith::fma, t, a, b, c, twice), 5);
 }
 
 TEST(PositArithmetic, TheFastKernelRan) {
@@ -107,7 +107,7 @@ TEST(PositArithmetic, BroadcastAndStridedOperands) {
   const Tensor y = add(transpose(a, 0, 1), b);  // [4, 3] + [4, 1]
   for (int64_t i = 0; i < 4; ++i)
     for (int64_t j = 0; j < 3; ++j)
-      EXPECT_TRUE(posit_oracle::right(Op::add, code_at(y, i * 3 + j), code_at(a, j * 4 + i),
+      EXPECT_TRUE(posit_oracle::right(Arith::add, code_at(y, i * 3 + j), code_at(a, j * 4 + i),
                                       code_at(b, i), 0, 16, 2));
 }
 

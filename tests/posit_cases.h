@@ -10,7 +10,7 @@
 
 namespace wattle::posit_cases {
 
-using posit_oracle::Op;
+using Arith = posit_oracle::Op;
 
 struct Type {
   DType dtype;
@@ -37,20 +37,20 @@ inline Tensor codes(DType t, const std::vector<uint64_t>& c) {
   return x;
 }
 
-inline Tensor run(Op op, const Tensor& a, const Tensor& b, const Tensor& c) {
+inline Tensor run(Arith op, const Tensor& a, const Tensor& b, const Tensor& c) {
   switch (op) {
-    case Op::add: return add(a, b);
-    case Op::sub: return sub(a, b);
-    case Op::mul: return mul(a, b);
-    case Op::div: return div(a, b);
-    case Op::sqrt: return sqrt(a);
-    case Op::fma: return fma(a, b, c);
+    case Arith::add: return add(a, b);
+    case Arith::sub: return sub(a, b);
+    case Arith::mul: return mul(a, b);
+    case Arith::div: return div(a, b);
+    case Arith::sqrt: return sqrt(a);
+    case Arith::fma: return fma(a, b, c);
   }
   return {};
 }
-inline constexpr Op all_ops_of_posits[] = {Op::add, Op::sub, Op::mul, Op::div, Op::sqrt, Op::fma};
+inline constexpr Arith all_ops_of_posits[] = {Arith::add, Arith::sub, Arith::mul, Arith::div, Arith::sqrt, Arith::fma};
 
-inline int64_t wrong(Op op, const Type& t, const Tensor& a, const Tensor& b, const Tensor& c,
+inline int64_t wrong(Arith op, const Type& t, const Tensor& a, const Tensor& b, const Tensor& c,
                      const Tensor& y) {
   std::atomic<int64_t> count{0};
   parallel_for(y.numel(), 4096, [&](int64_t begin, int64_t end) {

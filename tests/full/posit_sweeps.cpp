@@ -123,7 +123,7 @@ auto by_codec(DType t) {
   };
 }
 
-int64_t arithmetic(const posit_cases::Type& t, posit_cases::Op op, const char* what,
+int64_t arithmetic(const posit_cases::Type& t, posit_cases::Arith op, const char* what,
                    int64_t count) {
   const auto start = std::chrono::steady_clock::now();
   int64_t wrong = 0;
@@ -145,7 +145,7 @@ int64_t arithmetic(const posit_cases::Type& t, posit_cases::Op op, const char* w
 int64_t arithmetic_of(const posit_cases::Type& t, int64_t count) {
   const char* const names[] = {"add", "sub", "mul", "div", "sqrt", "fma"};
   int64_t wrong = 0;
-  for (posit_cases::Op op : posit_cases::all_ops_of_posits)
+  for (posit_cases::Arith op : posit_cases::all_ops_of_posits)
     wrong += arithmetic(t, op, names[static_cast<int>(op)], count);
   return wrong;
 }
