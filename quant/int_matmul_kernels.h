@@ -1,0 +1,31 @@
+// 8-bit integer products into 32-bit sums: raw kernels behind quant/int_matmul.cpp.
+#pragma once
+#include <cstdint>
+
+namespace wattle::quant {
+
+/// c [m,n] = a [m,k] b, i32, row-major; b element (p, j) is b[p * b_row + j * b_col]. a is i8, or
+/// u8 where a_unsigned. Sums wrap beyond 32 bits, which takes k > 2^31 / 2^15.
+struct IntGemm {
+  int64_t m, n, k;
+  const uint8_t* a;
+  bool a_unsigned;
+  const int8_t* b;
+  int64_t b_row, b_col;
+  int32_t* c;
+};
+
+/// Products of pairs of 16 bits (vpmaddwd): nothing saturates, unlike vpmaddubsw, which clips the
+/// sum of two products of bytes to 16 bits.
+void int_gemm_avx2(const IntGemm& g);
+/// Products of bytes by fours, exact in 32 bits (vpdpbusd).
+void int_gemm_vnni(const IntGemm& g);
+void int_gemm_avxvnni(const IntGemm& g);
+/// Tiles of 16 x 64 bytes (AMX).
+void int_gemm_amx(const IntGemm& g);
+bool has_vnni();     ///< AVX-512 VNNI
+bool has_avxvnni();  ///< the same on 256 bits
+/// True when the processor has AMX and the system lets this process use it.
+bool has_amx();
+
+}  // namespace wattle::quant
