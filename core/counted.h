@@ -116,6 +116,18 @@ bool isnan(const T& x) {
   else return false;
 }
 
+/// Nearest whole number, ties to even: one addition, which is how a vector unit without an
+/// instruction for it rounds.
+template <class T>
+T round_even(const T& x) {
+  if constexpr (std::is_same_v<T, Counted>) {
+    ++counted_tally().add;
+    return {std::nearbyint(x.get())};
+  } else {
+    return std::nearbyint(x);
+  }
+}
+
 /// Absolute value: one sign change.
 template <class T>
 T abs(const T& x) {

@@ -177,6 +177,9 @@ struct Rules {
   bool data_dependent = false;
   /// Makes the op a view of input 0; it then has no kernels and costs nothing.
   ViewSpec (*view)(const Tensor&, const A&) = nullptr;
+  /// The gradient is one by definition (straight-through), not the derivative: finite differences
+  /// do not find it.
+  bool estimated_gradient = false;
   /// Gradients of the inputs, made of ops. Null = not differentiable.
   Tensors (*backward)(const Saved<A>&, Ins grad_out) = nullptr;
   std::vector<Sample<A>> samples = {};
@@ -197,7 +200,7 @@ class OpBase {
   int line;
   Layout layout;
   Bits saves_in, saves_out, writes, aux_outs;
-  bool differentiable, is_view, data_dependent;
+  bool differentiable, is_view, data_dependent, estimated_gradient;
   std::vector<const char*> aliases;
 
   virtual ~OpBase() = default;
@@ -267,6 +270,7 @@ class Op final : public OpBase {
     writes = r_.writes;
     aux_outs = r_.aux_outs;
     data_dependent = r_.data_dependent;
+    estimated_gradient = r_.estimated_gradient;
     differentiable = r_.backward != nullptr;
     is_view = r_.view != nullptr;
     aliases = r_.aliases;

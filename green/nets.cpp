@@ -13,8 +13,9 @@ ImageSpec image_spec(const std::string& dataset) {
 }
 
 void check_net(const NetSpec& s, const ImageSpec& image) {
-  if (s.net != "cnn" && s.net != "densepoly" && s.net != "denselinear")
-    throw value_error(str("--net: found '", s.net, "', expected cnn, densepoly or denselinear"));
+  if (s.net != "cnn" && s.net != "densepoly" && s.net != "denselinear" && s.net != "lenet5")
+    throw value_error(
+        str("--net: found '", s.net, "', expected cnn, densepoly, denselinear or lenet5"));
   if (s.linear < 1 || s.linear > 64)
     throw value_error(str("--linear: found ", s.linear, ", expected 1 to 64 linear layers"));
   int most = 0;
@@ -25,8 +26,28 @@ void check_net(const NetSpec& s, const ImageSpec& image) {
                           " (each halves them)"));
 }
 
+namespace {
+std::shared_ptr<nn::Sequential> lenet5(const ImageSpec& image) {
+  auto net = std::make_shared<nn::Sequential>();
+  const auto relu = [] { return std::make_shared<nn::ReLU>(); };
+  const auto pool = [] { return std::make_shared<nn::MaxPool2d>(2); };
+  const int64_t pad = image.height < 32 ? 2 : 0;
+  const int64_t last = ((image.height + 2 * pad - 4) / 2 - 4) / 2;  // after both pools
+  net->add("conv1", std::make_shared<nn::Conv2d>(image.channels, 6,
+                                                 nn::Conv2dOptions{.kernel = 5, .padding = pad}));
+  net->add("relu1", relu()).add("pool1", pool());
+  net->add("conv2", std::make_shared<nn::Conv2d>(6, 16, nn::Conv2dOptions{.kernel = 5}));
+  net->add("relu2", relu()).add("pool2", pool()).add("flatten", std::make_shared<nn::Flatten>());
+  net->add("linear1", std::make_shared<nn::Linear>(16 * last * last, 120)).add("relu3", relu());
+  net->add("linear2", std::make_shared<nn::Linear>(120, 84)).add("relu4", relu());
+  net->add("linear3", std::make_shared<nn::Linear>(84, image.classes));
+  return net;
+}
+}  // namespace
+
 std::shared_ptr<nn::Sequential> make_net(const NetSpec& s, const ImageSpec& image) {
   check_net(s, image);
+  if (s.net == "lenet5") return lenet5(image);
   auto net = std::make_shared<nn::Sequential>();
   const int64_t pixels = image.channels * image.height * image.height;
   int64_t features = pixels;

@@ -17,7 +17,7 @@ ImageSpec image_spec(const std::string& dataset);
 
 /// One network of the study.
 struct NetSpec {
-  std::string net = "cnn";  ///< cnn, densepoly or denselinear
+  std::string net = "cnn";  ///< cnn, densepoly, denselinear or lenet5
   int linear = 3;           ///< linear layers, >= 1
   int conv = 1;             ///< convolution blocks; only for cnn
   bool relu = true;         ///< ReLU in every convolution block; only for cnn
@@ -32,7 +32,10 @@ void check_net(const NetSpec& spec, const ImageSpec& image);
 /// [ReLU], MaxPool2d 2, then Flatten and `linear` linear layers; hidden layer k has
 /// max(floor(C*H*H / 2^k), C) units. densepoly: the same linear layers on the image itself.
 /// denselinear: hidden layer k has floor(C*H*H * (1 - k/linear)) units. As in the study, nothing
-/// non-linear stands between linear layers. Names: conv1, bn1, relu1, pool1, flatten, linear1, ...
+/// non-linear stands between linear layers. lenet5: LeCun et al., "Gradient-based learning applied
+/// to document recognition", 1998, with ReLU and maxima as usual today: two convolutions 5x5 (6 and
+/// 16 channels, the first padded to 32 x 32 inputs), 120, 84 and 10 units. Names: conv1, bn1,
+/// relu1, pool1, flatten, linear1, ...
 std::shared_ptr<nn::Sequential> make_net(const NetSpec& spec, const ImageSpec& image);
 
 }  // namespace wattle::green

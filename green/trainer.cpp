@@ -74,7 +74,35 @@ Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& i
   return loss;
 }
 
-Trainer::Trainer(const TrainOptions& options, data::Dataset train) : options_(options) {
+Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& images,
+                  const Tensor& labels, const Precision& p, LossScaler& scaler) {
+  optimizer.zero_grad();
+  Tape tape;
+  const Tensor logits = net(images_to_float(images, net));
+  Tensor loss, scaled;
+  {
+    const Scope scope("loss");
+    CastAttr to{.to = p.loss};
+    if (is_coded(logits.dtype())) to.grad = p.layer.gradient;
+    loss = cross_entropy(logits.dtype() == p.loss ? logits : cast(logits, to), labels);
+    scaled = scaler.scale() == 1 ? loss : scale(loss, scaler.scale());
+  }
+  const CastStats before = counters().total().rounding;
+  tape.backward(scaled);
+  CastStats rounded = counters().total().rounding;
+  rounded.n -= before.n, rounded.to_max -= before.to_max, rounded.to_min -= before.to_min;
+  bool good = true;
+  {
+    const PhaseScope phase(Phase::optimizer);
+    const Scope scope("loss_scale");
+    good = scaler.unscale(net.named_parameters(), rounded);
+  }
+  if (good) optimizer.step();
+  return loss;
+}
+
+Trainer::Trainer(const TrainOptions& options, data::Dataset train)
+    : options_(options), precision_(precision_from(options.precision)), scaler_(precision_) {
   if (options.epochs < 1)
     throw value_error(str("--epochs: found ", options.epochs, ", expected >= 1"));
   if (options.batch < 1)
@@ -84,7 +112,15 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train) : options_(op
   const ImageSpec image{train.name, train.images.size(1), train.images.size(2), train.classes};
   manual_seed(options.seed);
   net_ = make_net(options.net, image);
-  net_->to(options.dtype);
+  if (options.precision == "f32") {
+    net_->to(options.dtype);
+  } else {
+    if (options.dtype != DType::f32)
+      throw value_error(str("--precision: found ", options.precision, " with dtype ",
+                            name(options.dtype), ", expected f32"));
+    if (precision_.int8_qat) qat_ = apply_int8_qat(*net_);
+    else apply_precision(*net_, precision_);
+  }
   optimizer_ = nn::make_optimizer(options.optimizer, net_->named_parameters(), options.lr);
   loader_ = std::make_unique<data::DataLoader>(std::move(train),
                                                data::LoaderOptions{.batch = options.batch,
@@ -103,7 +139,11 @@ std::optional<double> Trainer::step() {
     if (options_.frozen_batches) loader_->set_state({0, 0});
     batch = loader_->next();
   }
-  const double loss = train_step(*net_, *optimizer_, batch->images, batch->labels).item();
+  const bool plain = precision_.name == "f32" || precision_.int8_qat;
+  const double loss =
+      (plain ? train_step(*net_, *optimizer_, batch->images, batch->labels)
+             : train_step(*net_, *optimizer_, batch->images, batch->labels, precision_, scaler_))
+          .item();
   ++steps_;
   if (steps_ % loader_->batches() == 0) {
     ++epoch_;
@@ -130,7 +170,8 @@ Evaluation Trainer::evaluate(const data::Dataset& test) {
   Evaluation e;
   int64_t right = 0;
   for (data::Batch& b : loader) {
-    const Tensor logits = (*net_)(images_to_float(b.images, *net_));
+    Tensor logits = (*net_)(images_to_float(b.images, *net_));
+    if (is_coded(logits.dtype())) logits = cast(logits, DType::f32);
     e.loss += cross_entropy(logits, b.labels, "sum").item();
     right += correct(logits, b.labels);
   }
@@ -145,6 +186,13 @@ Evaluation Trainer::evaluate(const data::Dataset& test) {
   return e;
 }
 
+quant::InputRanges Trainer::input_ranges() const {
+  quant::InputRanges r;
+  for (const auto& [name, observer] : qat_.observers)
+    r[name] = observer->qparams(quant::Mapping::asymmetric, {});
+  return r;
+}
+
 // Everything that decides which numbers come next and is not stored as a tensor.
 std::string Trainer::fingerprint() const {
   const TrainOptions& o = options_;
@@ -153,7 +201,8 @@ std::string Trainer::fingerprint() const {
              o.net.relu ? 1 : 0, ", data ", d.name, " rows ", d.rows(), ", batch ", o.batch,
              ", optimizer ", o.optimizer, " lr ", o.lr, " schedule ", o.schedule, ", seed ", o.seed,
              ", shuffle ", o.shuffle ? 1 : 0, ", drop_last ", o.drop_last ? 1 : 0, ", frozen ",
-             o.frozen_batches ? 1 : 0, o.dtype == DType::f32 ? "" : str(", dtype ", name(o.dtype)),
+             o.frozen_batches ? 1 : 0, o.precision == "f32" ? "" : str(", precision ", o.precision),
+             o.dtype == DType::f32 ? "" : str(", dtype ", name(o.dtype)),
              o.schedule == "constant" ? "" : str(", epochs ", o.epochs));
 }
 

@@ -8,7 +8,9 @@
 
 #include "data/loader.h"
 #include "green/nets.h"
+#include "green/precision.h"
 #include "nn/optim.h"
+#include "quant/quantized_layers.h"
 
 namespace wattle::green {
 
@@ -20,6 +22,7 @@ struct TrainOptions {
   double lr = 1e-3;
   std::string schedule = "constant";  ///< constant, cosine or step; per step
   DType dtype = DType::f32;           ///< f64: for comparing trajectories, several times slower
+  std::string precision = "f32";      ///< a name or file of green/precision.h; not with f64
   uint64_t seed = 0;
   bool shuffle = true;
   bool drop_last = false;
@@ -49,6 +52,10 @@ class Trainer {
   nn::Sequential& net() { return *net_; }
   nn::Optimizer& optimizer() { return *optimizer_; }
   const TrainOptions& options() const { return options_; }
+  const Precision& precision() const { return precision_; }
+  const LossScaler& scaler() const { return scaler_; }
+  /// Of int8_qat: ranges of what flows into each layer, for quant::quantize_.
+  quant::InputRanges input_ranges() const;
   /// Not part of the training; its cost is left out of the thread's counters.
   Evaluation evaluate(const data::Dataset& test);
 
@@ -62,6 +69,9 @@ class Trainer {
  private:
   std::string fingerprint() const;
   TrainOptions options_;
+  Precision precision_;
+  LossScaler scaler_;
+  QatRanges qat_;
   std::shared_ptr<nn::Sequential> net_;
   std::unique_ptr<nn::Optimizer> optimizer_;
   std::unique_ptr<data::DataLoader> loader_;
@@ -73,5 +83,9 @@ class Trainer {
 /// `images` u8 [N,C,H,W]; the loss as a tensor, so that it also runs on meta.
 Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& images,
                   const Tensor& labels);
+/// The same in low precision: the loss in `p.loss`, scaled; a step whose gradients overflowed is
+/// left out. The loss that comes back is not scaled.
+Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& images,
+                  const Tensor& labels, const Precision& p, LossScaler& scaler);
 
 }  // namespace wattle::green

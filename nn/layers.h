@@ -9,7 +9,9 @@ namespace wattle::nn {
 class Linear final : public Module {
  public:
   Linear(int64_t in, int64_t out, bool with_bias = true);
-  Tensor forward(const Tensor& x) override { return linear(x, weight, bias); }
+  Tensor forward(const Tensor& x) override {
+    return linear(x, through(hooks.weight, weight), through(hooks.bias, bias));
+  }
   const char* kind() const override { return "Linear"; }
   std::string extra() const override { return str(weight.size(1), " -> ", weight.size(0)); }
   Tensor weight, bias;  ///< [out, in], [out]
@@ -25,8 +27,10 @@ struct Conv2dOptions {
 class Conv2d final : public Module {
  public:
   Conv2d(int64_t in, int64_t out, Conv2dOptions o);
+  const Conv2dOptions& options() const { return o_; }
   Tensor forward(const Tensor& x) override {
-    return conv2d(x, weight, bias, o_.stride, o_.padding, o_.dilation, o_.groups);
+    return conv2d(x, through(hooks.weight, weight), through(hooks.bias, bias), o_.stride,
+                  o_.padding, o_.dilation, o_.groups);
   }
   const char* kind() const override { return "Conv2d"; }
   std::string extra() const override;
@@ -49,6 +53,7 @@ class BatchNorm2d final : public Module {
   Tensor forward(const Tensor& x) override;
   const char* kind() const override { return "BatchNorm2d"; }
   std::string extra() const override { return str(weight.size(0)); }
+  double eps() const { return eps_; }
   Tensor weight, bias, running_mean, running_var;  ///< [channels]
 
  private:

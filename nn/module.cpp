@@ -8,9 +8,10 @@
 namespace wattle::nn {
 
 Tensor Module::operator()(const Tensor& x) {
-  if (name_.empty()) return forward(x);
+  const auto run = [&] { return through(hooks.output, forward(through(hooks.input, x))); };
+  if (name_.empty()) return run();
   const Scope scope(name_);
-  return forward(x);
+  return run();
 }
 
 void Module::train(bool on) {
@@ -34,6 +35,22 @@ void Module::add_child(std::string name, std::shared_ptr<Module> m) {
     if (c.name == name) throw value_error(str(kind(), ": two modules are called '", name, "'"));
   m->name_ = name;
   children_.push_back({std::move(name), std::move(m)});
+}
+
+void Module::put(const std::string& name, std::shared_ptr<Module> m) {
+  for (size_t i = 0; i < children_.size(); ++i) {
+    if (children_[i].name != name) continue;
+    children_[i].module->name_.clear();
+    if (!m) {
+      children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(i));
+      return;
+    }
+    m->name_ = name;
+    m->train(training_);
+    children_[i].module = std::move(m);
+    return;
+  }
+  throw value_error(str(kind(), ": has no module called '", name, "'"));
 }
 
 void Module::collect(const std::string& prefix, bool buffers, std::vector<Named>& out) const {
@@ -94,8 +111,9 @@ void Module::load_state_dict(const StateDict& state) {
 }
 
 void Module::to(DType dtype) {
-  if (dtype != DType::f32 && dtype != DType::f64)
-    throw dtype_error(str(kind(), "::to: found ", wattle::name(dtype), ", expected f32 or f64"));
+  if (!is_floating(dtype) || info(dtype).block > 1 || dtype == DType::counted)
+    throw dtype_error(str(kind(), "::to: found ", wattle::name(dtype),
+                          ", expected a floating type of one number each: f32, f64, bf16, ..."));
   const NoRecord off;
   for (Named& n : state_dict())
     if (n.tensor.dtype() != dtype) n.tensor.set_data(cast(n.tensor, dtype));

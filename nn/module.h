@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/callable.h"
 #include "core/tensor.h"
 #include "ops/ops.h"
 
@@ -19,6 +20,14 @@ struct Named {
 };
 /// Parameters and buffers in the order in which they were registered, under PyTorch's names.
 using StateDict = std::vector<Named>;
+
+/// What a layer's input, parameters and output pass through on their way: how low-precision
+/// training and quantisation reach into a model without the layers knowing of them. Empty ones do
+/// nothing.
+struct Hooks {
+  using Fn = Callable<Tensor(const Tensor&)>;
+  Fn input, weight, bias, output;
+};
 
 class Module {
  public:
@@ -50,9 +59,13 @@ class Module {
   /// entries and nothing is changed.
   void load_state_dict(const StateDict& state);
 
-  /// Converts parameters and buffers to f32 or f64, in place: handles stay valid, gradients are
-  /// dropped. Call it before an optimiser takes the parameters. Throws dtype_error otherwise.
+  /// Converts parameters and buffers to a floating dtype (f32, f64, posit16, bf16, ...), in place:
+  /// handles stay valid, gradients are dropped. Call it before an optimiser takes the parameters.
+  /// Throws dtype_error for integers and for types that pack several numbers together.
   void to(DType dtype);
+
+  /// Of this module alone, not of its children.
+  Hooks hooks;
 
   struct Child {
     std::string name;
@@ -61,6 +74,9 @@ class Module {
   const std::vector<Child>& children() const { return children_; }
 
  protected:
+  /// Replaces a child; null takes it out.
+  void put(const std::string& name, std::shared_ptr<Module> m);
+  static Tensor through(const Hooks::Fn& hook, const Tensor& t) { return hook && t ? hook(t) : t; }
   Tensor register_parameter(std::string name, Tensor t);
   Tensor register_buffer(std::string name, Tensor t);
   template <class M>
@@ -84,6 +100,10 @@ class Sequential final : public Module {
   Sequential() = default;
   Sequential& add(std::shared_ptr<Module> m) { return add(std::to_string(children().size()), m); }
   Sequential& add(std::string name, std::shared_ptr<Module> m);
+  /// Puts another module in the place of `name`, or takes it out; throws value_error for a name
+  /// that is not there.
+  void replace(const std::string& name, std::shared_ptr<Module> m) { put(name, std::move(m)); }
+  void remove(const std::string& name) { put(name, nullptr); }
   Tensor forward(const Tensor& x) override;
   const char* kind() const override { return "Sequential"; }
 };

@@ -288,7 +288,7 @@ std::string kernels_agree(const OpBase& op, int sample) {
 
 std::string gradients_agree(const OpBase& op, int sample) {
   const void* attr = op.sample_attr(sample);
-  if (!op.differentiable) return {};
+  if (!op.differentiable || op.estimated_gradient) return {};
   const Tensors in = sample_inputs(op, sample, DType::f64);
   const Tensors upstream = upstream_for(op, apply(op, deep_copies(in), attr), 99);
   if (floating_ones(in).empty() || !carries_gradient(upstream)) return {};  // integers, or nothing

@@ -303,6 +303,10 @@ void add_train(CLI::App& app) {
   c->add_option("--dtype", o->dtype, "f32, or f64 to compare trajectories (slower)")
       ->capture_default_str()
       ->check(CLI::IsMember({"f32", "f64"}));
+  c->add_option("--precision", o->train.precision,
+                "f32, bf16, fp16, fp8, posit16, posit8_mixed, posit8, int8_qat, or a .json file "
+                "with a precision for each layer")
+      ->capture_default_str();
   c->add_option("--seed", o->train.seed, "Seed of weights and order")->capture_default_str();
   c->add_option("--init", o->init, "Initial weights, safetensors");
   c->add_option("--save", o->save, "Where the weights go, safetensors");

@@ -16,6 +16,7 @@ struct NetOptions {
 };
 
 inline std::string NetOptions::title() const {
+  if (name == "lenet5") return name + ", " + dataset;
   std::string t = name + " " + std::to_string(linear) + " linear";
   if (name == "cnn")
     t += ", " + std::to_string(conv) + " conv, " + (relu ? "with ReLU" : "without ReLU");
@@ -24,7 +25,7 @@ inline std::string NetOptions::title() const {
 
 inline std::shared_ptr<NetOptions> add_net_options(CLI::App& c) {
   auto o = std::make_shared<NetOptions>();
-  c.add_option("--net", o->name, "cnn, densepoly or denselinear")->capture_default_str();
+  c.add_option("--net", o->name, "cnn, densepoly, denselinear or lenet5")->capture_default_str();
   c.add_option("--linear", o->linear, "Linear layers")->capture_default_str();
   c.add_option("--conv", o->conv, "Convolution blocks (cnn)")->capture_default_str();
   c.add_option("--relu", o->relu, "1 = ReLU after every convolution, 0 = none (cnn)")
