@@ -150,7 +150,11 @@ std::string download_folder(const std::string& name, const std::string& data_dir
 Split load(const std::string& name, const std::string& data_dir) {
   std::vector<std::string> looked;
   const std::string folder = find_dataset(name, data_dir, &looked);
-  if (!folder.empty()) return name == "cifar10" ? load_cifar10(folder) : load_fashion_mnist(folder);
+  if (!folder.empty()) {
+    Split split = name == "cifar10" ? load_cifar10(folder) : load_fashion_mnist(folder);
+    split.test.evaluation = true;
+    return split;
+  }
   std::string places;
   for (const std::string& p : looked) places += "\n  " + p;
   throw io_error(str("data set ", name, ": not found in", places, "\nget it with: ./wattle data ",

@@ -13,6 +13,7 @@ struct Dataset {
   Tensor images;  ///< u8 [N,C,H,W]
   Tensor labels;  ///< u8 or i64 [N]
   int classes = 0;
+  bool evaluation = false;  ///< a test set: nothing may be fitted to it
   int64_t rows() const { return images.defined() ? images.size(0) : 0; }
 };
 

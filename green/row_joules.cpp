@@ -18,7 +18,8 @@ Cost paid(const Row& row) {
 }
 
 energy::Work work_of_row(const Row& r) {
-  return energy::work_of(paid(r), std::string(name(r.key.dtype)), r.ns * 1e-9);
+  const DType t = is_coded(r.key.dtype) ? info(r.key.dtype).computes_in : r.key.dtype;
+  return energy::work_of(paid(r), std::string(name(t)), r.ns * 1e-9);
 }
 
 // Work beside idle power, as the basis models it; false where the model lacks a dtype.
@@ -116,8 +117,21 @@ RowJoules by_table(std::span<const Row> rows, const energy::Table& t) {
 
 }  // namespace
 
+energy::Femtojoules energy_of(const Cost& cost, DType dtype, const energy::Table& table) {
+  if (!is_coded(dtype)) return energy::femtojoules_of(cost, name(dtype), table);
+  Cost floats = cost;
+  floats.iop = 0;
+  energy::Femtojoules f = energy::femtojoules_of(floats, name(info(dtype).computes_in), table);
+  const energy::Femtojoules codecs =
+      energy::femtojoules_of({.cmp = cost.iop}, name(DType::i32), table);
+  f.fj += codecs.fj;
+  f.sd_fj += codecs.sd_fj;  // one table, one error: correlated
+  f.available = f.available && codecs.available;
+  return f;
+}
+
 energy::Femtojoules row_energy(const Row& row, const energy::Table& table) {
-  return energy::femtojoules_of(paid(row), name(row.key.dtype), table);
+  return energy_of(paid(row), row.key.dtype, table);
 }
 
 RowJoules joules_of_rows(std::span<const Row> rows, const JouleBasis& b) {

@@ -35,6 +35,10 @@ RowJoules joules_of_rows(std::span<const Row> rows, const JouleBasis& basis);
 
 /// What a row spends according to the table: executed operations, unique bytes.
 energy::Femtojoules row_energy(const Row& row, const energy::Table& table);
+/// The same of any work. On a coded dtype what is executed is float work of the type it computes in
+/// and 32-bit integer work of the codecs (shifts, additions, logic: priced as additions); only its
+/// bytes are the format's own. Nothing emulated is priced as the hardware that it stands for.
+energy::Femtojoules energy_of(const Cost& cost, DType dtype, const energy::Table& table);
 
 /// Joules per "op, phase", in order of first appearance; sums are those of the rows.
 struct OpJoules {

@@ -11,6 +11,7 @@
 #include "data/npy.h"
 #include "energy/table_model.h"
 #include "green/calibrate.h"
+#include "green/row_joules.h"
 #include "ops/ops.h"
 #include "tools/cli.h"
 
@@ -148,8 +149,14 @@ json run(const Request& r) {
   }
   json replayed;
   if (r.replay_s > 0) replayed = replay_json([&] { apply(op, in, attr.get()); }, r.replay_s);
-  const std::string dtype(name(in.empty() || !in[0] ? DType::f32 : in[0].dtype()));
-  const Joules j = energy::joules_of(taken.cost, dtype, energy::horowitz45());
+  // Codes are priced by what was executed; plain types by the convention of their cost.
+  DType dtype = in.empty() || !in[0] ? DType::f32 : in[0].dtype();
+  if (!is_coded(dtype) && !out.empty() && is_coded(out[0].dtype())) dtype = out[0].dtype();
+  const energy::Femtojoules f =
+      green::energy_of(is_coded(dtype) ? taken.executed : taken.cost, dtype, energy::horowitz45());
+  const Joules j = f.available ? Joules{energy::microjoules(f.fj), f.sd_fj * 1e-9,
+                                        JouleKind::modelled_table, energy::horowitz45().name}
+                               : Joules{0, 0, JouleKind::unavailable, energy::horowitz45().name};
   return {{"op", op.name},
           {"kernel", taken.kernel},
           {"cost", to_json(taken.cost)},

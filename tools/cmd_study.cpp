@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "energy/carbon.h"
+#include "green/format_study.h"
 #include "green/meta_cost.h"
 #include "green/study.h"
 #include "tools/cli.h"
@@ -95,9 +96,66 @@ void print_summary(const green::StudyResult& r, const std::string& out) {
 
 }  // namespace
 
+namespace {
+
+std::vector<std::string> split_list(const std::string& s) {
+  std::vector<std::string> out;
+  for (size_t at = 0; at <= s.size();) {
+    const size_t end = std::min(s.find(',', at), s.size());
+    out.push_back(s.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
+void print_formats(const green::FormatStudy& s) {
+  std::printf("%s%s%s%s%s%s\n", cell("net", 9).c_str(), cell("precision", 14).c_str(),
+              cell("accuracy", -10).c_str(), cell("sd", -8).c_str(), cell("seeds", -6).c_str(),
+              cell("seconds", -9).c_str());
+  for (const green::FormatCell& c : green::cells_of(s))
+    std::printf("%s%s%10.4f%8.4f%6zu%9.1f\n", cell(c.net, 9).c_str(), cell(c.precision, 14).c_str(),
+                c.mean, c.sd, c.accuracy.size(), c.seconds);
+}
+
+void add_study_formats(CLI::App& study) {
+  auto* f = study.add_subcommand("formats", "What number formats do to training");
+  auto o = std::make_shared<green::FormatStudyOptions>();
+  auto nets = std::make_shared<std::string>(), precisions = std::make_shared<std::string>();
+  f->add_option("--dataset", o->dataset, "fashion-mnist or cifar10")->capture_default_str();
+  f->add_option("--data-dir", o->data_dir, "Folder of the data set");
+  f->add_option("--nets", *nets, "lenet5, cnn31, ... (default: lenet5,cnn31)");
+  f->add_option("--precisions", *precisions,
+                "f32, bf16, fp16, fp8, posit16, posit8_mixed, posit8, int8_qat (default: all)");
+  f->add_option("--seeds", o->seeds, "Trainings of each net and precision")->capture_default_str();
+  f->add_option("--epochs", o->epochs, "Epochs of a training")->capture_default_str();
+  f->add_option("--batch", o->batch, "Images in a step")->capture_default_str();
+  f->add_option("--rows", o->rows, "Training images, stratified (default: all)");
+  f->add_option("--lr", o->lr, "Learning rate of Adam, cosine schedule")->capture_default_str();
+  f->add_option("--out", o->out, "Folder of the results; a study that is there continues")
+      ->required();
+  f->callback([=] {
+    if (!nets->empty()) o->nets = split_list(*nets);
+    if (!precisions->empty()) o->precisions = split_list(*precisions);
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+    const green::FormatStudy s =
+        green::run_format_study(*o, stop, [](const green::FormatRun& r, int done, int all) {
+          std::fprintf(stderr, "%d/%d  %s %s seed %lld: accuracy %.4f, %.1f s\n", done, all,
+                       r.net.c_str(), r.precision.c_str(), static_cast<long long>(r.seed),
+                       r.accuracy, r.seconds);
+        });
+    print_formats(s);
+    std::printf("%s/report.html\n", o->out.c_str());
+    if (stop) throw CLI::RuntimeError(130);
+  });
+}
+
+}  // namespace
+
 void add_study(CLI::App& app) {
   auto* c = app.add_subcommand("study", "Studies on real data");
   c->require_subcommand(1);
+  add_study_formats(*c);
   auto* l = c->add_subcommand("layers", "What conv, linear and ReLU layers cost (CAIN 2023)");
   auto o = std::make_shared<green::StudyOptions>();
   auto nets = std::make_shared<std::string>();
