@@ -110,8 +110,8 @@ bool has_bias(Ins in) { return in.size() > 2 && in[2].defined(); }
 
 }  // namespace
 
-conv::Geometry conv::forward_geometry(Ins in, const ConvGeometryAttr& a) {
-  return geometry("conv2d", in[0].shape(), in[1].shape(), a);
+conv::Geometry conv::forward_geometry(Ins in, const ConvGeometryAttr& a, const char* op) {
+  return geometry(op, in[0].shape(), in[1].shape(), a);
 }
 
 namespace {

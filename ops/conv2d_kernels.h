@@ -17,8 +17,9 @@ struct Geometry {
   int64_t n, c, h, w, k, r, s, ho, wo, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups;
 };
 
-/// Sizes of a conv2d call. Throws shape_error or value_error for operands that do not fit together.
-Geometry forward_geometry(Ins in, const ConvGeometryAttr& a);
+/// Sizes of a conv2d call. Throws shape_error or value_error, naming `op`, for operands that do not
+/// fit together.
+Geometry forward_geometry(Ins in, const ConvGeometryAttr& a, const char* op = "conv2d");
 
 /// y = conv(x, w) + bias. `bias` [k] may be null. Every element of y is written.
 template <class Isa>

@@ -22,32 +22,38 @@ void check(const char* op, Ins in) {
   rules::arity(op, in, 3, 3);
   if (!is_integer(in[0].dtype()))
     throw dtype_error(str(op, ": operand 0 is ", in[0], ", expected integers"));
-  for (int i : {1, 2})
-    if (in[static_cast<size_t>(i)].dtype() != DType::f32)
-      throw dtype_error(
-          str(op, ": operand ", i, " is ", in[static_cast<size_t>(i)], ", expected f32"));
+  rules::floating(op, in, 1);
+  if (in[1].dtype() != in[2].dtype())
+    throw dtype_error(
+        str(op, ": operands 1 and 2 are ", in[1], " and ", in[2], ", expected one floating dtype"));
 }
 
-// (q - z) s, or q s + z
+// (q - z) s, or q s + z. A coded operand comes here as plain floats.
+template <bool Shift, class T, class Q>
+void run_typed(const Channels& c, const Q* q, const T* scale, const T* zero, T* y) {
+  const auto rows = [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const T s = scale[r % c.count], z = zero[r % c.count];
+      for (int64_t i = r * c.inner; i < (r + 1) * c.inner; ++i) {
+        const T v = T(static_cast<double>(q[i]));
+        y[i] = Shift ? v * s + z : (v - z) * s;
+      }
+    }
+  };
+  if (std::is_same_v<T, Counted>) rows(0, c.outer * c.count);  // its tally belongs to this thread
+  else parallel_for(c.outer * c.count, std::max<int64_t>(1, (1 << 14) / (c.inner + 1)), rows);
+}
+
 template <bool Shift>
 void run(const char* op, Ins in, const Tensor& out, int64_t axis) {
   const Channels c = quant::channels_of(op, in[0], in[1], in[2], axis);
-  const float *scale = in[1].data<float>(), *zero = in[2].data<float>();
-  float* y = out.data<float>();
-  // A coded operand comes here as plain floats.
-  const auto all = [&](const auto* q) {
-    parallel_for(c.outer * c.count, std::max<int64_t>(1, (1 << 14) / (c.inner + 1)),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t r = begin; r < end; ++r) {
-                     const float s = scale[r % c.count], z = zero[r % c.count];
-                     for (int64_t i = r * c.inner; i < (r + 1) * c.inner; ++i)
-                       y[i] = Shift ? static_cast<float>(q[i]) * s + z
-                                    : (static_cast<float>(q[i]) - z) * s;
-                   }
-                 });
-  };
-  if (in[0].dtype() == DType::f32) all(in[0].data<float>());
-  else with_integers(op, in[0], all);
+  dispatch_floating(op, out.dtype(), [&]<class T>() {
+    const auto all = [&](const auto* q) {
+      run_typed<Shift, T>(c, q, in[1].data<T>(), in[2].data<T>(), out.data<T>());
+    };
+    if (in[0].dtype() == DType::f32) all(in[0].data<float>());
+    else with_integers(op, in[0], all);
+  });
 }
 
 void dequantize_ref(Ins in, Outs out, const AffineAttr& a) {
@@ -79,7 +85,7 @@ const Op<AffineAttr> dequantize_op{{
         [](Ins in, const AffineAttr& a) {
           check("dequantize_affine", in);
           quant::channels_of("dequantize_affine", in[0], in[1], in[2], a.axis);
-          return Metas{{in[0].shape(), DType::f32}};
+          return Metas{{in[0].shape(), in[1].dtype()}};
         },
     .cost = [](Ins in, std::span<const Meta>,
                const AffineAttr&) { return Cost{.add = in[0].numel(), .mul = in[0].numel()}; },
@@ -98,7 +104,7 @@ const Op<RescaleAttr> rescale_op{{
           check("rescale", in);
           if (a.axis < 0) throw shape_error("rescale: axis must name a dimension");
           quant::channels_of("rescale", in[0], in[1], in[2], a.axis);
-          return Metas{{in[0].shape(), DType::f32}};
+          return Metas{{in[0].shape(), in[1].dtype()}};
         },
     .cost = [](Ins in, std::span<const Meta>,
                const RescaleAttr&) { return Cost{.add = in[0].numel(), .mul = in[0].numel()}; },

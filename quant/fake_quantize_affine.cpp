@@ -167,6 +167,10 @@ const Op<Attr> grad_op{{
         [](Ins in, const Attr& a) {
           rules::arity("fake_quantize_affine_grad", in, 4, 4);
           rules::same_dtype("fake_quantize_affine_grad", in);
+          rules::floating("fake_quantize_affine_grad", in, 0);
+          if (in[0].shape() != in[1].shape())
+            throw shape_error(str("fake_quantize_affine_grad: gradient ", in[0].shape(),
+                                  ", expected the input's shape ", in[1].shape()));
           plan("fake_quantize_affine_grad", in, 1, a);
           return Metas{in[0].meta(), in[2].meta()};
         },

@@ -23,7 +23,7 @@ Metas shape(Ins in, const IntConvAttr& a) {
   rules::rank("int_conv2d", in, 0, 4);
   if (a.pad_value < -128 || a.pad_value > 127)
     throw value_error(str("int_conv2d: pad_value ", a.pad_value, " found, expected -128 to 127"));
-  const Geometry g = conv::forward_geometry(in, a);
+  const Geometry g = conv::forward_geometry(in, a, "int_conv2d");
   if (g.c / g.groups * g.r * g.s > 65793)
     throw shape_error(str("int_conv2d: ", g.c / g.groups * g.r * g.s,
                           " taps found, expected at most 65793, for which 32 bits hold every sum"));
@@ -58,7 +58,7 @@ void plain(const quant::IntGemm& g) {
 }
 
 void run_with(Ins in, Outs out, const IntConvAttr& a, Gemm gemm) {
-  const Geometry g = conv::forward_geometry(in, a);
+  const Geometry g = conv::forward_geometry(in, a, "int_conv2d");
   const int64_t cg = g.c / g.groups, kg = g.k / g.groups, taps = cg * g.r * g.s;
   const int64_t plane = g.ho * g.wo;
   const int8_t *x = in[0].data<int8_t>(), *w = in[1].data<int8_t>();
@@ -107,7 +107,7 @@ const Op<IntConvAttr> op{{
     .shape = shape,
     .cost =
         [](Ins in, std::span<const Meta> out, const IntConvAttr& a) {
-          const Geometry g = conv::forward_geometry(in, a);
+          const Geometry g = conv::forward_geometry(in, a, "int_conv2d");
           return Cost{.mac = out[0].shape.numel() * (g.c / g.groups) * g.r * g.s};
         },
     .kernels = {{.name = "vnni",
