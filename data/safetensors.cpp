@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/attr.h"
+#include "core/codec.h"
 #include "core/error.h"
 #include "data/atomic_file.h"
 
@@ -22,16 +24,78 @@ struct TypeName {
   DType dtype;
   const char* name;
 };
-constexpr TypeName type_names[] = {{DType::i64, "I64"}, {DType::f64, "F64"},
-                                   {DType::f32, "F32"}, {DType::i32, "I32"},
-                                   {DType::u8, "U8"},   {DType::boolean, "BOOL"}};
+constexpr TypeName type_names[] = {{DType::i64, "I64"},
+                                   {DType::f64, "F64"},
+                                   {DType::f32, "F32"},
+                                   {DType::i32, "I32"},
+                                   {DType::bf16, "BF16"},
+                                   {DType::fp16, "F16"},
+                                   {DType::fp8_e4m3, "F8_E4M3"},
+                                   {DType::fp8_e5m2, "F8_E5M2"},
+                                   {DType::i8, "I8"},
+                                   {DType::u8, "U8"},
+                                   {DType::boolean, "BOOL"}};
+constexpr const char* known_names = "F64, F32, I64, I32, BF16, F16, F8_E4M3, F8_E5M2, I8, U8, BOOL";
+
+// Codes of a type that the format has no name for (posits, MX, ...) are bytes in it, rows of bytes
+// where they are packed, and the metadata say of which type and shape: "posit8 3,5".
+constexpr std::string_view codes_key = "wattle.codes.";
+bool has_name(DType t) {
+  for (const TypeName& n : type_names)
+    if (n.dtype == t) return true;
+  return false;
+}
 
 int rank_of(DType t) {
-  for (int i = 0; i < 6; ++i)
-    if (type_names[i].dtype == t) return i;
-  throw dtype_error(str("safetensors: found dtype ", name(t),
-                        ", expected one of F64, F32, I64, "
-                        "I32, U8, BOOL"));
+  if (!has_name(t) && is_coded(t)) t = DType::u8;
+  int i = 0;
+  for (const TypeName& n : type_names) {
+    if (n.dtype == t) return i;
+    ++i;
+  }
+  throw dtype_error(str("safetensors: found dtype ", name(t), ", expected one of ", known_names));
+}
+
+// How a tensor stands in the header.
+std::vector<int64_t> stored_shape(const Tensor& t) {
+  std::vector<int64_t> shape(t.shape().begin(), t.shape().end());
+  if (has_name(t.dtype())) return shape;
+  if (shape.empty()) return {t.nbytes()};
+  shape.back() = code_bytes(t.dtype(), shape.back());
+  return shape;
+}
+
+// Turns bytes back into the codes that they are; what the metadata say has to fit them.
+void restore_codes(SafetensorsFile& f) {
+  for (auto it = f.metadata.begin(); it != f.metadata.end();) {
+    if (!it->first.starts_with(codes_key)) {
+      ++it;
+      continue;
+    }
+    const std::string tensor = it->first.substr(codes_key.size()), text = it->second;
+    const size_t space = text.find(' ');
+    const auto fail = [&](const std::string& what) {
+      throw io_error(str(f.path, ": metadata '", it->first, "' is '", text, "': ", what));
+    };
+    if (space == text.npos) fail("expected a dtype and a shape");
+    DType dtype = DType::u8;
+    Shape shape;
+    try {
+      dtype = dtype_from_name(text.substr(0, space));
+      attr::parse({"safetensors", "shape"}, text.substr(space + 1), shape);
+    } catch (const error& e) { fail(e.what()); }
+    if (!is_coded(dtype)) fail("expected a type of codes");
+    for (auto& [name, t] : f.tensors) {
+      if (name != tensor) continue;
+      if (t.dtype() != DType::u8 || checked_size({shape.begin(), shape.end()}, 1) < 0 ||
+          storage_bytes(shape, dtype) != t.nbytes())
+        fail(str("does not fit the tensor ", t));
+      const Tensor codes = Tensor::empty(shape, dtype);
+      if (t.nbytes() > 0) std::memcpy(codes.raw(), t.raw(), static_cast<size_t>(t.nbytes()));
+      t = codes;
+    }
+    it = f.metadata.erase(it);
+  }
 }
 
 struct Entry {
@@ -113,8 +177,7 @@ class HeaderParser {
     const std::string found = j.is_string() ? j.get<std::string>() : j.type_name();
     for (const TypeName& t : type_names)
       if (found == t.name) return t.dtype;
-    fail(
-        str("'", name, "': found dtype ", found, ", expected one of F64, F32, I64, I32, U8, BOOL"));
+    fail(str("'", name, "': found dtype ", found, ", expected one of ", known_names));
   }
 
   Entry entry(const std::string& name, const json& j) const {
@@ -200,11 +263,16 @@ std::vector<const std::pair<std::string, Tensor>*> layout(const SafetensorsFile&
 // Length and JSON text; padded with spaces so that the data starts at a multiple of 8.
 std::string header_bytes(const SafetensorsFile& f) {
   ordered_json j = ordered_json::object();
-  if (!f.metadata.empty()) j[metadata_key] = f.metadata;
+  std::map<std::string, std::string> metadata = f.metadata;
+  for (const auto& [name, t] : f.tensors)
+    if (!has_name(t.dtype()))
+      metadata[std::string(codes_key) + name] =
+          str(wattle::name(t.dtype()), " ", attr::text(t.shape()));
+  if (!metadata.empty()) j[metadata_key] = metadata;
   int64_t at = 0;
   for (const auto* entry : layout(f)) {
     const Tensor& t = entry->second;
-    const std::vector<int64_t> shape(t.shape().begin(), t.shape().end());
+    const std::vector<int64_t> shape = stored_shape(t);
     const int64_t end = at + t.nbytes();
     j[entry->first] = ordered_json{{"dtype", type_names[rank_of(t.dtype())].name},
                                    {"shape", shape},
@@ -287,6 +355,7 @@ SafetensorsFile parse_safetensors(ByteSpan bytes, const std::string& what) {
         bytes.subspan(static_cast<size_t>(8 + n + e.begin), static_cast<size_t>(e.end - e.begin));
     f.tensors.emplace_back(e.name, tensor_from_bytes(data, e.shape, e.dtype, tensor_what(what, e)));
   }
+  restore_codes(f);
   return f;
 }
 
@@ -306,6 +375,7 @@ SafetensorsFile read_safetensors(const std::string& path) {
     check_bools(t, tensor_what(path, e));
     f.tensors.emplace_back(e.name, t);
   }
+  restore_codes(f);
   return f;
 }
 

@@ -12,9 +12,29 @@
 #include "data/npy.h"
 #include "data/safetensors.h"
 #include "data_files.h"
+#include "ops/ops.h"
 
 namespace wattle {
 namespace {
+
+TEST(Safetensors, CodesComeBackAsTheyWere) {
+  io::SafetensorsFile f;
+  std::vector<float> v(3 * 33);
+  for (size_t i = 0; i < v.size(); ++i) v[i] = 0.37f * static_cast<float>(i) - 9;
+  const Tensor x = Tensor::from(v, {3, 33});
+  for (DType t : all_dtypes())
+    if (is_coded(t) && t != DType::e8m0) f.add(std::string(name(t)), cast(x, t));
+  f.add("i8", cast(x, DType::i8));
+  const auto bytes = io::safetensors_bytes(f);
+  const io::SafetensorsFile back = io::parse_safetensors(bytes, "codes");
+  EXPECT_TRUE(back.metadata.empty());
+  for (const auto& [key, t] : f.tensors) {
+    const Tensor& b = back.at(key);
+    ASSERT_EQ(b.dtype(), t.dtype()) << key;
+    ASSERT_EQ(b.shape(), t.shape()) << key;
+    EXPECT_EQ(b.values<double>(), t.values<double>()) << key;
+  }
+}
 
 using namespace wattle::io;
 using wattle::testing::expect_error;
@@ -118,7 +138,8 @@ TEST(Npy, RefusesWithAMessage) {
   refuse(npy(dict("<f4", "False", "(1,)"), four, 3), {"npy version 3.0", "expected 1.0 or 2.0"});
   refuse(npy(std::string(20000, ' '), "", 2), {"header of 20000 bytes", "at most 10000"});
   refuse(npy(dict(">f4", "False", "(1,)"), four), {"big-endian dtype '>f4'", "astype('<f4')"});
-  refuse(npy(dict("<c8", "False", "(1,)"), four), {"dtype '<c8'", "<f4, <f8, <i8, <i4, |u1, |i1, |b1"});
+  refuse(npy(dict("<c8", "False", "(1,)"), four),
+         {"dtype '<c8'", "<f4, <f8, <i8, <i4, |u1, |i1, |b1"});
   refuse(npy(dict("|O", "False", "(1,)"), four), {"dtype '|O'"});
   refuse(npy("{'descr': [('a', '<f4')], }", four), {"a structured dtype"});
   refuse(npy(dict("<f4", "Maybe", "(1,)"), four), {"found 'Maybe", "expected True or False"});
@@ -225,8 +246,16 @@ TEST(Safetensors, RefusesWithAMessage) {
   refuse(st("{\"a\":[[[[[]]]]]}", ""), {"deeper than 3 levels"});
   refuse(st("{\"a\":3}", ""), {"'a' is number, expected an object"});
   refuse(st("{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}", ""), {"'a': data_offsets is missing"});
-  refuse(st("{\"a\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[0,2]}}", ".."),
-         {"'a': found dtype BF16, expected one of F64, F32, I64, I32, U8, BOOL"});
+  refuse(st("{\"a\":{\"dtype\":\"C64\",\"shape\":[1],\"data_offsets\":[0,8]}}", "........"),
+         {"'a': found dtype C64, expected one of F64, F32, I64, I32, BF16, F16"});
+  refuse(st("{\"__metadata__\":{\"wattle.codes.a\":\"posit8 3\"},\"a\":{\"dtype\":\"U8\","
+            "\"shape\":[2],\"data_offsets\":[0,2]}}",
+            ".."),
+         {"wattle.codes.a", "posit8 3", "does not fit"});
+  refuse(st("{\"__metadata__\":{\"wattle.codes.a\":\"posit9 2\"},\"a\":{\"dtype\":\"U8\","
+            "\"shape\":[2],\"data_offsets\":[0,2]}}",
+            ".."),
+         {"wattle.codes.a", "posit9"});
   refuse(st("{\"a\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,2]}}", ".."),
          {"found dtype number"});
   refuse(st("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":0}}", four),
