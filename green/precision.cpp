@@ -132,13 +132,15 @@ void apply_precision(nn::Sequential& net, const Precision& p) {
       const auto own = p.layers.find(c.name);
       const LayerPrecision l = own == p.layers.end() ? p.layer : own->second;
       h.input = [l](const Tensor& x) { return as(x, l.activation, l.gradient); };
-      h.weight = h.bias = h.input;
+      // A parameter's gradient comes back in the parameter's own type.
+      h.weight = [l](const Tensor& w) { return cast(w, l.activation); };
+      h.bias = h.weight;
     } else if (dynamic_cast<nn::BatchNorm2d*>(c.module.get()) ||
                dynamic_cast<nn::LayerNorm*>(c.module.get())) {
       const LayerPrecision l = p.layer;
       const DType master = p.master;
       h.input = [l, master](const Tensor& x) { return as(x, master, l.gradient); };
-      h.output = [l](const Tensor& y) { return as(y, l.activation, l.gradient); };
+      h.output = [l](const Tensor& y) { return cast(y, l.activation); };
     }
   }
 }
@@ -167,17 +169,13 @@ QatRanges apply_int8_qat(nn::Sequential& net) {
   return ranges;
 }
 
-bool LossScaler::finite(const std::vector<nn::Named>& parameters) const {
-  for (const nn::Named& p : parameters)
-    if (const Tensor g = p.tensor.grad(); g && !std::isfinite(sum(abs(g)).item())) return false;
-  return true;
-}
-
 bool LossScaler::unscale(const std::vector<nn::Named>& parameters, const CastStats& rounded) {
   const NoRecord off;
   const double used = scale_;
   if (kind_ == "overflow") {
-    if (!finite(parameters)) {
+    // What lies beyond the largest number is clamped to it, so infinity never shows; the roundings
+    // tell.
+    if (rounded.to_max > 0 || rounded.nar > 0) {
       scale_ = std::max(1.0, scale_ / 2);
       clean_ = 0;
       ++skipped_;

@@ -65,7 +65,6 @@ class LossScaler {
   int64_t skipped() const { return skipped_; }
 
  private:
-  bool finite(const std::vector<nn::Named>& parameters) const;
   std::string kind_;
   double scale_;
   int64_t clean_ = 0, skipped_ = 0;

@@ -91,6 +91,7 @@ Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& i
   tape.backward(scaled);
   CastStats rounded = counters().total().rounding;
   rounded.n -= before.n, rounded.to_max -= before.to_max, rounded.to_min -= before.to_min;
+  rounded.nar -= before.nar;
   bool good = true;
   {
     const PhaseScope phase(Phase::optimizer);
