@@ -85,7 +85,8 @@ struct MxIntElement {
   }
 };
 
-/// E8M0. Nearest power of two by value; 0 and what is below 2^-127 become 2^-127 when saturating.
+/// E8M0. Nearest power of two by value, ties up, as ml_dtypes has it; 0 and what is below 2^-127
+/// become 2^-127 when saturating.
 struct ScaleElement {
   static constexpr const char* name = "a scale";
   static constexpr int bits = 8;
@@ -95,13 +96,11 @@ struct ScaleElement {
   static double decode(uint32_t code) { return e8m0_decode(static_cast<uint8_t>(code)); }
   static uint32_t encode(double x, Saturate s) {
     if (!(x >= 0)) return 0xFF;  // negative numbers and NaN
-    if (s == Saturate::off && (x > 0x1.8p127 || x < 0x1p-128)) return 0xFF;
+    if (s == Saturate::off && (x >= 0x1.8p127 || x < 0x1p-128)) return 0xFF;
     if (x <= 0x1p-127) return 0;
     if (x >= 0x1p127) return 254;
     const int e = std::ilogb(x);
-    const double m = std::ldexp(x, -e);  // ties to the even code
-    const bool up = m > 1.5 || (m == 1.5 && ((e + 127) & 1));
-    return e8m0_of_exponent(e + (up ? 1 : 0));
+    return e8m0_of_exponent(e + (std::ldexp(x, -e) >= 1.5 ? 1 : 0));
   }
   static bool step(uint32_t code, bool up, uint32_t& to) {
     if (code == (up ? 254u : 0u)) return false;

@@ -21,6 +21,9 @@
 #include "tools/net_options.h"
 
 namespace wattle::cli {
+
+void bench_formats(int repeats, bool as_json);  // cmd_bench_formats.cpp
+
 namespace {
 
 struct Timed {
@@ -143,6 +146,14 @@ void add_bench(CLI::App& app) {
   c->require_subcommand(1);
   c->add_subcommand("window", "What opening and closing a measured window costs")
       ->callback(time_windows);
+  auto* f = c->add_subcommand("formats", "Number formats against f32 and their references");
+  auto repeats = std::make_shared<int>(9);
+  auto formats_json = std::make_shared<bool>(false);
+  f->add_option("--repeats", *repeats, "Timings of each side")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  f->add_flag("--json", *formats_json, "Result as JSON");
+  f->callback([=] { bench_formats(*repeats, *formats_json); });
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);

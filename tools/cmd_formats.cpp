@@ -3,7 +3,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "data/atomic_file.h"
 #include "energy/table_model.h"
+#include "green/format_page.h"
 #include "quant/formats.h"
 #include "tools/cli.h"
 
@@ -111,8 +113,13 @@ void run(bool as_json) {
 void add_formats(CLI::App& app) {
   auto* c = app.add_subcommand("formats", "Number formats: range, precision, noise, bytes, pJ");
   auto as_json = std::make_shared<bool>(false);
+  auto plot = std::make_shared<std::string>();
   c->add_flag("--json", *as_json, "Result as JSON");
-  c->callback([as_json] { run(*as_json); });
+  c->add_option("--plot", *plot, "Page with precision and noise of every format, .html");
+  c->callback([=] {
+    if (!plot->empty()) io::write_file(*plot, green::format_page_html());
+    else run(*as_json);
+  });
 }
 
 }  // namespace wattle::cli
