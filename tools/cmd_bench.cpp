@@ -22,7 +22,7 @@
 
 namespace wattle::cli {
 
-void bench_formats(int repeats, bool as_json);  // cmd_bench_formats.cpp
+void bench_formats(int repeats, bool as_json);  // bench_formats.cpp
 
 namespace {
 

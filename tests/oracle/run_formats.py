@@ -66,8 +66,11 @@ def compare_floats():
         nan = np.isnan(codes.view(dtype).astype(np.float32))
         wrong = (ours != theirs) & ~(nan[ours] & nan[theirs])
         note = ""
-        if name == "e8m0":  # below 2^-127 the two have no common rule: NaN here, 2^-127 there
-            wrong &= y >= 2.0**-127
+        if name == "e8m0":
+            # Below 2^-126 ml-dtypes takes the f32 subnormals its own way: 1.2 * 2^-127 becomes 2^-126 there, and what is
+            # below 2^-127 does not become NaN.
+            wrong &= y >= 2.0**-126
+            note = ", numbers below 2^-126 left out"
         report(f"{name}: numbers from f32, not saturating", int(wrong.sum()), y.size, note)
     for name, dtype, bits in PACKED:
         codes = np.arange(1 << bits, dtype=np.uint8)
