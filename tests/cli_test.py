@@ -32,7 +32,7 @@ def labels(n):
 def npy(shape, values, descr="<f4"):
     header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
     header += " " * (-(len(header) + 11) % 64) + "\n"
-    code = {"<f4": "f", "<f8": "d", "<i8": "q", "|u1": "B", "|b1": "?"}[descr]
+    code = {"<f4": "f", "<f8": "d", "<i8": "q", "|u1": "B", "<u2": "H", "<u4": "I", "|b1": "?"}[descr]
     return (b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
             + struct.pack(f"<{len(values)}{code}", *values))
 

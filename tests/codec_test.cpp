@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "core/counters.h"
 #include "core/error.h"
@@ -120,9 +121,7 @@ TEST(Codec, EveryCodeThereAndBackAtEveryLevel) {
           ASSERT_TRUE(same(narrow[static_cast<size_t>(i)], f.decode(code))) << name(f.dtype);
           ASSERT_EQ(code_at(back32, i), code_at(back, i)) << name(f.dtype) << " " << code;
         }
-        if (!std::isnan(f.decode(code))) {
-          ASSERT_EQ(code_at(back, i), code) << name(f.dtype);
-        }
+        if (!std::isnan(f.decode(code))) { ASSERT_EQ(code_at(back, i), code) << name(f.dtype); }
       }
     }
   }
@@ -208,6 +207,22 @@ TEST(Codec, StorageIsWhatTheFormatPromises) {
   // 8-bit elements under a scale a block: 17 bytes per 32 of MXFP4, 25 of MXFP6, 9 per 16 of NVFP4.
   EXPECT_EQ(Tensor::empty({64, 256}, DType::mxfp4).nbytes(), 64 * 256 / 32 * 17);
   EXPECT_EQ(Tensor::empty({64, 256}, DType::nvfp4).nbytes(), 64 * 256 / 16 * 9);
+}
+
+int64_t resident_bytes() {
+  std::ifstream f("/proc/self/statm");
+  int64_t pages = 0, resident = 0;
+  f >> pages >> resident;
+  return resident * 4096;
+}
+
+// No float stands behind the codes: 64 million numbers of MXFP4 take 34 MiB of memory, not 256.
+TEST(Codec, MemoryIsWhatTheBytesSay) {
+  const int64_t before = resident_bytes();
+  if (before == 0) GTEST_SKIP() << "no /proc";
+  const Tensor t = Tensor::zeros({2048, 32768}, DType::mxfp4);
+  EXPECT_EQ(t.nbytes(), 2048 * 32768 / 32 * 17);
+  EXPECT_LT(resident_bytes() - before, 40 << 20);
 }
 
 TEST(Codec, CountersCountTheBytesOfTheCodes) {
