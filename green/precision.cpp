@@ -135,6 +135,7 @@ void apply_precision(nn::Sequential& net, const Precision& p) {
       // A parameter's gradient comes back in the parameter's own type.
       h.weight = [l](const Tensor& w) { return cast(w, l.activation); };
       h.bias = h.weight;
+      h.weight_grad = p.master;
     } else if (dynamic_cast<nn::BatchNorm2d*>(c.module.get()) ||
                dynamic_cast<nn::LayerNorm*>(c.module.get())) {
       const LayerPrecision l = p.layer;

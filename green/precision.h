@@ -22,7 +22,7 @@ struct Precision {
   std::string name = "f32";
   std::string about;  ///< one line
   LayerPrecision layer;
-  DType master = DType::f32;  ///< parameters, optimiser state, normalisation
+  DType master = DType::f32;  ///< parameters and their gradients, optimiser state, normalisation
   DType loss = DType::f32;    ///< logits and loss
   /// none; overflow: the scale of the loss follows infinities and NaN (fp16, fp8); saturation:
   /// posits never overflow, so it follows how many gradients end on maxpos and on minpos.

@@ -10,7 +10,8 @@ class Linear final : public Module {
  public:
   Linear(int64_t in, int64_t out, bool with_bias = true);
   Tensor forward(const Tensor& x) override {
-    return linear(x, through(hooks.weight, weight), through(hooks.bias, bias));
+    return linear(x, through(hooks.weight, weight), through(hooks.bias, bias),
+                  LinearAttr{.weight_grad = hooks.weight_grad});
   }
   const char* kind() const override { return "Linear"; }
   std::string extra() const override { return str(weight.size(1), " -> ", weight.size(0)); }
@@ -29,8 +30,10 @@ class Conv2d final : public Module {
   Conv2d(int64_t in, int64_t out, Conv2dOptions o);
   const Conv2dOptions& options() const { return o_; }
   Tensor forward(const Tensor& x) override {
-    return conv2d(x, through(hooks.weight, weight), through(hooks.bias, bias), o_.stride,
-                  o_.padding, o_.dilation, o_.groups);
+    Conv2dAttr a;
+    a.stride = o_.stride, a.padding = o_.padding, a.dilation = o_.dilation, a.groups = o_.groups;
+    a.weight_grad = hooks.weight_grad;
+    return conv2d(x, through(hooks.weight, weight), through(hooks.bias, bias), a);
   }
   const char* kind() const override { return "Conv2d"; }
   std::string extra() const override;

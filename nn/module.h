@@ -2,6 +2,7 @@
 // no arithmetic: a layer's cost is the sum of its ops.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,6 +28,9 @@ using StateDict = std::vector<Named>;
 struct Hooks {
   using Fn = Callable<Tensor(const Tensor&)>;
   Fn input, weight, bias, output;
+  /// Dtype in which a weight's gradient leaves a Conv2d or Linear that computes with codes; none =
+  /// that of the gradient which reaches it.
+  std::optional<DType> weight_grad;
 };
 
 class Module {

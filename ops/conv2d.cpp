@@ -19,10 +19,11 @@ using ConvAttr = ConvGeometryAttr;
 // The gradient ops also carry the size that the product cannot tell: of the image or of the kernel.
 struct ConvGradAttr : ConvAttr {
   Pair size = 1;
+  std::optional<DType> out = {};
   template <class V>
   void visit(V&& v) {
     ConvAttr::visit(v);
-    v("size", size);
+    v("size", size), v("out", out);
   }
 };
 
@@ -281,8 +282,11 @@ const Op<Conv2dAttr> conv_op{{
           Tensor gx, gw, gb;
           if (s.needs(0))
             gx = grad_input_op.one({gy[0], s.in(1)}, grad_attr(s.attr(), size.h, size.w));
-          if (s.needs(1))
-            gw = grad_weight_op.one({gy[0], s.in(0)}, grad_attr(s.attr(), w[2], w[3]));
+          if (s.needs(1)) {
+            ConvGradAttr a = grad_attr(s.attr(), w[2], w[3]);
+            a.out = s.attr().weight_grad;
+            gw = grad_weight_op.one({gy[0], s.in(0)}, a);
+          }
           if (s.needs(2)) gb = sum(gy[0], x.rank() == 3 ? Shape{1, 2} : Shape{0, 2, 3});
           return Tensors{gx, gw, gb};
         },
@@ -305,7 +309,8 @@ const Op<ConvGradAttr> grad_input_op{{
           rules::same_dtype("conv2d_grad_input", in);
           const Geometry g = input_geometry(in, a);
           check_gradient("conv2d_grad_input", in[0].shape(), g);
-          return Metas{{image_shape(in[0].shape(), g.n, g.c, g.h, g.w), in[0].dtype()}};
+          return Metas{{image_shape(in[0].shape(), g.n, g.c, g.h, g.w),
+                        rules::result_dtype("conv2d_grad_input", in, a.out)}};
         },
     .cost = [](Ins in, std::span<const Meta>,
                const ConvGradAttr& a) { return Cost{.mac = dense_macs(input_geometry(in, a))}; },
@@ -344,7 +349,8 @@ const Op<ConvGradAttr> grad_weight_op{{
           rules::same_dtype("conv2d_grad_weight", in);
           const Geometry g = weight_geometry(in, a);
           check_gradient("conv2d_grad_weight", in[0].shape(), g);
-          return Metas{{{g.k, g.c / g.groups, g.r, g.s}, in[0].dtype()}};
+          return Metas{{{g.k, g.c / g.groups, g.r, g.s},
+                        rules::result_dtype("conv2d_grad_weight", in, a.out)}};
         },
     .cost = [](Ins in, std::span<const Meta>,
                const ConvGradAttr& a) { return Cost{.mac = dense_macs(weight_geometry(in, a))}; },

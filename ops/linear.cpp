@@ -86,7 +86,8 @@ const Op<LinearAttr> op{{
           Tensor gx, gw, gb;
           if (s.needs(0)) gx = reshape(matmul(gy, w, MatmulAttr{.accumulate = mode}), x.shape());
           if (s.needs(1))
-            gw = matmul(gy, reshape(x, {gy.size(0), x.size(-1)}), MatmulAttr{true, false, mode});
+            gw = matmul(gy, reshape(x, {gy.size(0), x.size(-1)}),
+                        MatmulAttr{true, false, mode, s.attr().weight_grad});
           if (s.needs(2)) gb = sum(gy, {0});
           return Tensors{gx, gw, gb};
         },

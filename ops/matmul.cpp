@@ -148,7 +148,10 @@ const Op<MatmulAttr> op{{
     .shape =
         [](Ins in, const MatmulAttr& a) {
           rules::accumulate("matmul", in, a.accumulate);
-          return Metas{{matmul_plan(in, a).out, in[0].dtype()}};
+          if (a.accumulate != "f32" && a.out && *a.out != in[0].dtype())
+            throw dtype_error(str("matmul: accumulate=", a.accumulate, " found out=", name(*a.out),
+                                  ", expected ", name(in[0].dtype())));
+          return Metas{{matmul_plan(in, a).out, rules::result_dtype("matmul", in, a.out)}};
         },
     .cost =
         [](Ins in, std::span<const Meta>, const MatmulAttr& a) {

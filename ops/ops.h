@@ -77,9 +77,12 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool t
 struct MatmulAttr {
   bool transpose_a = false, transpose_b = false;
   std::string accumulate = "f32";
+  /// Dtype of the result of coded operands; none = the first one's.
+  std::optional<DType> out = {};
   template <class V>
   void visit(V&& v) {
     v("transpose_a", transpose_a), v("transpose_b", transpose_b), v("accumulate", accumulate);
+    v("out", out);
   }
 };
 Tensor matmul(const Tensor& a, const Tensor& b, const MatmulAttr& attr);
@@ -87,9 +90,11 @@ Tensor matmul(const Tensor& a, const Tensor& b, const MatmulAttr& attr);
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 struct LinearAttr {
   std::string accumulate = "f32";
+  /// Dtype of the weight's gradient where operands are coded; none = that of the gradient given.
+  std::optional<DType> weight_grad = {};
   template <class V>
   void visit(V&& v) {
-    v("accumulate", accumulate);
+    v("accumulate", accumulate), v("weight_grad", weight_grad);
   }
 };
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const LinearAttr& attr);
@@ -106,10 +111,11 @@ struct ConvGeometryAttr {
 };
 struct Conv2dAttr : ConvGeometryAttr {
   std::string accumulate = "f32";
+  std::optional<DType> weight_grad = {};  ///< as in LinearAttr
   template <class V>
   void visit(V&& v) {
     ConvGeometryAttr::visit(v);
-    v("accumulate", accumulate);
+    v("accumulate", accumulate), v("weight_grad", weight_grad);
   }
 };
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dAttr& attr);

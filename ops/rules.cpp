@@ -31,6 +31,14 @@ void accumulate(const char* op, Ins in, const std::string& mode) {
                             ", expected posits of one type"));
 }
 
+DType result_dtype(const char* op, Ins in, std::optional<DType> wanted) {
+  if (wanted && !is_floating(*wanted))
+    throw dtype_error(str(op, ": found ", name(*wanted),
+                          " as the result's dtype, expected a "
+                          "floating one"));
+  return wanted && is_coded(in[0].dtype()) ? *wanted : in[0].dtype();
+}
+
 void floating(const char* op, Ins in, int i) {
   const Tensor& t = in[static_cast<size_t>(i)];
   if (t && !is_floating(t.dtype()))

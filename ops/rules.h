@@ -14,6 +14,9 @@ void same_dtype(const char* op, Ins in);
 /// Throws unless `mode` is one of f32, certified, quire, per_op, and the operands are posits of one
 /// type where it is not f32.
 void accumulate(const char* op, Ins in, const std::string& mode);
+/// Dtype of a result: the first operand's, or `wanted` where that is coded; throws dtype_error for
+/// a wanted dtype that is not floating.
+DType result_dtype(const char* op, Ins in, std::optional<DType> wanted);
 /// Throws dtype_error unless operand i is floating.
 void floating(const char* op, Ins in, int i);
 /// Throws dtype_error unless operand i is i64 or i32.
