@@ -90,7 +90,7 @@ std::string noise() {
     if (f.name == "f32" || f.name == "posit32" || f.bits > 9) continue;
     Curve c{f.name, {}};
     for (int e = -16; e <= 6; ++e)
-      c.points.emplace_back(e, quant::sqnr_db(f, std::ldexp(1.0, e), 1 << 14));
+      c.points.emplace_back(e, quant::sqnr_db(f, std::ldexp(1.0, e), 1 << 12));
     curves.push_back(c);
   }
   return curves_svg("Signal-to-noise ratio of normal numbers by their scale, 8 bits and fewer",
@@ -108,7 +108,7 @@ std::string table() {
                escape_html(f.about), "</td><td>", significant(f.bits, 4), "</td><td>", f.max,
                "</td><td>", f.min_positive, "</td>");
     for (const double s : {1.0, 1.0 / 16, 0.02, 0.001}) {
-      const double db = quant::sqnr_db(f, s, 1 << 16);
+      const double db = quant::sqnr_db(f, s, 1 << 14);
       out += str("<td>", std::isfinite(db) ? fixed(db, 1) : std::string("exact"), "</td>");
     }
     out += "</tr>\n";

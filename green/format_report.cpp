@@ -115,7 +115,7 @@ std::string conclusions(const std::vector<FormatCell>& cells,
                       "weight as it is, and most steps are: that is what master weights are for."));
   }
   const auto db = [](const char* format, double sigma) {
-    return fixed(quant::sqnr_db(quant::format_from_name(format), sigma, 1 << 15), 1);
+    return fixed(quant::sqnr_db(quant::format_from_name(format), sigma, 1 << 14), 1);
   };
   out += item(str("Rounding alone, N(0, 1): posit16 keeps ", db("posit16", 1), " dB, fp16 ",
                   db("fp16", 1), ", bf16 ", db("bf16", 1),

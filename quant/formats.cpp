@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 
+#include "core/codec.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "quant/block_scale.h"
@@ -13,7 +14,16 @@ namespace {
 
 using Span = std::span<const float>;
 
-template <class P>
+// There and back through the codec that tensors use.
+template <DType T>
+void round_by_codec(Span x, std::span<float> y) {
+  const auto n = static_cast<int64_t>(x.size());
+  std::vector<uint8_t> codes(static_cast<size_t>(code_bytes(T, n)));
+  codec(T).encode(x.data(), codes.data(), n, {});
+  codec(T).decode(codes.data(), y.data(), n);
+}
+
+template <class P, DType T>
 Format posit_format(std::string name, std::string about, int n, int es) {
   Format f;
   f.name = std::move(name);
@@ -23,13 +33,11 @@ Format posit_format(std::string name, std::string about, int n, int es) {
   f.min_positive = P::minpos().to_double();
   f.significand = n - 2 - es;
   f.is_posit = true;
-  f.round = [](Span x, std::span<float> y) {
-    for (size_t i = 0; i < x.size(); ++i) y[i] = static_cast<float>(P::from(x[i]).to_double());
-  };
+  f.round = round_by_codec<T>;
   return f;
 }
 
-template <class M>
+template <class M, DType T>
 Format float_format(std::string name, std::string about) {
   Format f;
   f.name = std::move(name);
@@ -38,31 +46,17 @@ Format float_format(std::string name, std::string about) {
   f.max = M::max();
   f.min_positive = M::decode(1);
   f.significand = M::fraction_bits + 1;
-  f.round = [](Span x, std::span<float> y) {
-    for (size_t i = 0; i < x.size(); ++i)
-      y[i] = static_cast<float>(M::decode(M::encode(x[i], Saturate::on)));
-  };
+  f.round = round_by_codec<T>;
   return f;
 }
 
 constexpr size_t mx_block = 32;
 
-template <class M>
-void round_mx_blocks(Span x, std::span<float> y) {
-  uint8_t codes[mx_block];
-  for (size_t at = 0; at < x.size(); at += mx_block) {
-    const size_t n = std::min(mx_block, x.size() - at);
-    const std::span<uint8_t> c(codes, n);
-    decode_block<M>(encode_block<M>(x.subspan(at, n), c), c, y.subspan(at, n));
-  }
-}
-
-template <class M>
+template <class M, DType T>
 Format mx_format(std::string name, std::string about) {
-  Format f = float_format<M>(std::move(name), std::move(about));
+  Format f = float_format<M, T>(std::move(name), std::move(about));
   f.block = mx_block;
   f.bits += 8.0 / mx_block;
-  f.round = round_mx_blocks<M>;
   return f;
 }
 
@@ -81,12 +75,12 @@ Format mxint8_format() {
   f.max = MxInt8Element::max();
   f.min_positive = MxInt8Element::decode(1);
   f.significand = 7;
-  f.round = round_mx_blocks<MxInt8Element>;
+  f.round = round_by_codec<DType::mxint8>;
   return f;
 }
 
 Format nvfp4_format() {
-  Format f = float_format<e2m1_format>("nvfp4", "E2M1 in blocks of 16, E4M3 scales");
+  Format f = float_format<e2m1_format, DType::nvfp4>("nvfp4", "E2M1 in blocks of 16, E4M3 scales");
   f.block = nvfp4_block;
   f.bits += 8.0 / nvfp4_block;
   f.tensor_scale = true;
@@ -160,24 +154,25 @@ const std::vector<Format>& formats() {
   }();
   static const std::vector<Format> all{
       f32_format(),
-      posit_format<posit32>("posit32", "posit<32, 2>, standard of 2022", 32, 2),
-      float_format<fp16_format>("fp16", "IEEE 754 binary16"),
-      float_format<bf16_format>("bf16", "bfloat16: the range of f32"),
-      posit_format<posit16>("posit16", "posit<16, 2>, standard of 2022", 16, 2),
-      posit_format<Posit<16, 1>>("posit16_es1", "posit<16, 1>, before 2022", 16, 1),
-      float_format<e4m3_format>("fp8_e4m3", "OCP FP8 E4M3 (fn: no infinity)"),
-      float_format<e5m2_format>("fp8_e5m2", "OCP FP8 E5M2"),
-      posit_format<posit8>("posit8", "posit<8, 2>, standard of 2022", 8, 2),
-      posit_format<Posit<8, 1>>("posit8_es1", "posit<8, 1>, before 2022", 8, 1),
-      posit_format<Posit<8, 0>>("posit8_es0", "posit<8, 0>, before 2022", 8, 0),
+      posit_format<posit32, DType::posit32>("posit32", "posit<32, 2>, standard of 2022", 32, 2),
+      float_format<fp16_format, DType::fp16>("fp16", "IEEE 754 binary16"),
+      float_format<bf16_format, DType::bf16>("bf16", "bfloat16: the range of f32"),
+      posit_format<posit16, DType::posit16>("posit16", "posit<16, 2>, standard of 2022", 16, 2),
+      posit_format<Posit<16, 1>, DType::posit16_es1>("posit16_es1", "posit<16, 1>, before 2022", 16,
+                                                     1),
+      float_format<e4m3_format, DType::fp8_e4m3>("fp8_e4m3", "OCP FP8 E4M3 (fn: no infinity)"),
+      float_format<e5m2_format, DType::fp8_e5m2>("fp8_e5m2", "OCP FP8 E5M2"),
+      posit_format<posit8, DType::posit8>("posit8", "posit<8, 2>, standard of 2022", 8, 2),
+      posit_format<Posit<8, 1>, DType::posit8_es1>("posit8_es1", "posit<8, 1>, before 2022", 8, 1),
+      posit_format<Posit<8, 0>, DType::posit8_es0>("posit8_es0", "posit<8, 0>, before 2022", 8, 0),
       int8,
       int8_b32,
       mxint8_format(),
-      mx_format<e4m3_format>("mxfp8_e4m3", "MX: E4M3 in blocks of 32"),
-      mx_format<e5m2_format>("mxfp8_e5m2", "MX: E5M2 in blocks of 32"),
-      mx_format<e2m3_format>("mxfp6_e2m3", "MX: E2M3 in blocks of 32"),
-      mx_format<e3m2_format>("mxfp6_e3m2", "MX: E3M2 in blocks of 32"),
-      mx_format<e2m1_format>("mxfp4", "MX: E2M1 in blocks of 32"),
+      mx_format<e4m3_format, DType::mxfp8_e4m3>("mxfp8_e4m3", "MX: E4M3 in blocks of 32"),
+      mx_format<e5m2_format, DType::mxfp8_e5m2>("mxfp8_e5m2", "MX: E5M2 in blocks of 32"),
+      mx_format<e2m3_format, DType::mxfp6_e2m3>("mxfp6_e2m3", "MX: E2M3 in blocks of 32"),
+      mx_format<e3m2_format, DType::mxfp6_e3m2>("mxfp6_e3m2", "MX: E3M2 in blocks of 32"),
+      mx_format<e2m1_format, DType::mxfp4>("mxfp4", "MX: E2M1 in blocks of 32"),
       int4_b32,
       nvfp4_format(),
   };

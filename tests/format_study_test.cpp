@@ -4,10 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "core/error.h"
-#include "data/bytes.h"
+#include "data/atomic_file.h"
 #include "green/format_page.h"
 
 namespace wattle::green {
@@ -65,13 +64,34 @@ TEST(FormatStudy, FilesComeBackAsTheyWere) {
   EXPECT_THROW(format_study_from_json("nonsense", "study.json"), io_error);
 }
 
-TEST(FormatStudy, RunsOnRealDataAndContinues) {
+// The four files of Fashion-MNIST with images of their class number and noise.
+void write_data(const std::string& folder, int train, int test) {
+  std::filesystem::create_directories(folder);
+  const auto big = [](int v) {
+    return std::string{static_cast<char>(v >> 24), static_cast<char>(v >> 16),
+                       static_cast<char>(v >> 8), static_cast<char>(v)};
+  };
+  for (const auto& [prefix, n] : {std::pair<std::string, int>{"train", train}, {"t10k", test}}) {
+    std::string images = big(0x803) + big(n) + big(28) + big(28), labels = big(0x801) + big(n);
+    for (int i = 0; i < n; ++i) {
+      for (int p = 0; p < 784; ++p)
+        images += static_cast<char>(p % 10 == i % 10 ? 200 : (p * 7 + i * 13) % 60);
+      labels += static_cast<char>(i % 10);
+    }
+    io::write_file(folder + "/" + prefix + "-images-idx3-ubyte", images);
+    io::write_file(folder + "/" + prefix + "-labels-idx1-ubyte", labels);
+  }
+}
+
+TEST(FormatStudy, RunsOnDataAndContinues) {
   FormatStudyOptions o;
   o.out = testing::TempDir() + "format_study";
   std::filesystem::remove_all(o.out);
+  o.data_dir = testing::TempDir() + "format_study_data";
+  write_data(o.data_dir, 300, 50);
   o.nets = {"lenet5"};
   o.precisions = {"f32", "posit16"};
-  o.seeds = 1, o.epochs = 1, o.rows = 300;
+  o.seeds = 1, o.epochs = 1;
   std::atomic<bool> stop{false};
   const FormatStudy s = run_format_study(o, stop, {});
   ASSERT_EQ(s.runs.size(), 3u);  // f32, the same net in int8, posit16
