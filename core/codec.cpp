@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstring>
 
 #include "core/error.h"
@@ -16,15 +15,6 @@ constexpr int64_t piece = 8192;  // numbers; a multiple of every block
 std::array<const Codec*, 64>& table() {
   static std::array<const Codec*, 64> codecs{};
   return codecs;
-}
-
-void run(const Codec& c, const void* codes, float* x, int64_t n) { c.decode(codes, x, n); }
-void run(const Codec& c, const void* codes, double* x, int64_t n) { c.decode_wide(codes, x, n); }
-CastStats run(const Codec& c, const float* x, void* codes, int64_t n, const EncodeOptions& o) {
-  return c.encode(x, codes, n, o);
-}
-CastStats run(const Codec& c, const double* x, void* codes, int64_t n, const EncodeOptions& o) {
-  return c.encode_wide(x, codes, n, o);
 }
 
 // Calls fn(codes, first number, count) for runs of numbers that lie in one row.
@@ -67,27 +57,21 @@ template <class T>
 void decode_all(const Tensor& t, T* x) {
   const Codec& c = codec(t.dtype());
   if (info(t.dtype()).block == 1 && !t.is_contiguous()) return decode_all(gathered(t), x);
-  for_each_run(t,
-               [&](const void* codes, int64_t first, int64_t n) { run(c, codes, x + first, n); });
+  for_each_run(
+      t, [&](const void* codes, int64_t first, int64_t n) { decode_run(c, codes, x + first, n); });
 }
 
 template <class T>
 CastStats encode_all(const T* x, const Tensor& t, const EncodeOptions& options) {
   if (!t.is_contiguous()) throw shape_error(str("encode: ", t, " is strided"));
   const Codec& c = codec(t.dtype());
-  std::atomic<int64_t> inexact{0}, to_max{0}, to_min{0}, to_zero{0}, nar{0};
+  SharedCastStats stats;
   for_each_run(t, [&](void* codes, int64_t first, int64_t n) {
     EncodeOptions o = options;
     o.first += static_cast<uint64_t>(first);
-    const CastStats s = run(c, x + first, codes, n, o);
-    constexpr auto relaxed = std::memory_order_relaxed;
-    inexact.fetch_add(s.inexact, relaxed);
-    to_max.fetch_add(s.to_max, relaxed);
-    to_min.fetch_add(s.to_min, relaxed);
-    to_zero.fetch_add(s.to_zero, relaxed);
-    nar.fetch_add(s.nar, relaxed);
+    stats.add(encode_run(c, x + first, codes, n, o));
   });
-  return {t.numel(), inexact, to_max, to_min, to_zero, nar};
+  return stats.get();
 }
 
 CastStats& reported() {

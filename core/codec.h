@@ -1,6 +1,7 @@
 // Codecs: how the codes of a coded dtype become plain floats and back. quant/ brings them; core,
 // ops and files only ask for the one of a dtype.
 #pragma once
+#include <mutex>
 #include <string_view>
 #include <vector>
 
@@ -16,10 +17,16 @@ struct CastStats {
   int64_t to_min = 0;    ///< ended on +-the smallest positive number (posits: minpos)
   int64_t to_zero = 0;   ///< was not 0 and is now
   int64_t nar = 0;       ///< is NaN or NaR now, whatever it was; not counted as inexact
-  int64_t to_quire = 0;  ///< sums that accumulate=certified could not prove and took exactly
+  int64_t proven = 0;    ///< sums whose rounding accumulate=certified proved
+  int64_t to_quire = 0;  ///< sums that it could not prove and took exactly
   CastStats& operator+=(const CastStats& o) {
     n += o.n, inexact += o.inexact, to_max += o.to_max, to_min += o.to_min;
-    to_zero += o.to_zero, nar += o.nar, to_quire += o.to_quire;
+    to_zero += o.to_zero, nar += o.nar, proven += o.proven, to_quire += o.to_quire;
+    return *this;
+  }
+  CastStats& operator-=(const CastStats& o) {
+    n -= o.n, inexact -= o.inexact, to_max -= o.to_max, to_min -= o.to_min;
+    to_zero -= o.to_zero, nar -= o.nar, proven -= o.proven, to_quire -= o.to_quire;
     return *this;
   }
   friend bool operator==(const CastStats&, const CastStats&) = default;
@@ -66,6 +73,36 @@ struct Codec {
 /// The codec of a coded dtype; throws dtype_error when none is registered.
 const Codec& codec(DType t);
 void register_codec(const Codec* c);
+
+/// The function of a codec for the type of the numbers.
+inline void decode_run(const Codec& c, const void* codes, float* x, int64_t n) {
+  c.decode(codes, x, n);
+}
+inline void decode_run(const Codec& c, const void* codes, double* x, int64_t n) {
+  c.decode_wide(codes, x, n);
+}
+inline CastStats encode_run(const Codec& c, const float* x, void* codes, int64_t n,
+                            const EncodeOptions& o = {}) {
+  return c.encode(x, codes, n, o);
+}
+inline CastStats encode_run(const Codec& c, const double* x, void* codes, int64_t n,
+                            const EncodeOptions& o = {}) {
+  return c.encode_wide(x, codes, n, o);
+}
+
+/// CastStats that several threads add to; integers, so the order does not matter.
+class SharedCastStats {
+ public:
+  void add(const CastStats& s) {
+    const std::lock_guard lock(mutex_);
+    sum_ += s;
+  }
+  const CastStats& get() const { return sum_; }  ///< after the parallel loop
+
+ private:
+  std::mutex mutex_;
+  CastStats sum_;
+};
 
 /// All numbers of a coded tensor, row-major, any strides. f32 is exact unless the codec is wide.
 void decode(const Tensor& t, float* x);

@@ -72,6 +72,7 @@ DType dtype_from_name(std::string_view name);
 inline bool is_floating(DType t) { return info(t).kind == DKind::floating; }
 inline bool is_integer(DType t) { return info(t).kind == DKind::integer; }
 inline bool is_coded(DType t) { return info(t).coded; }
+inline bool is_posit(DType t) { return t >= DType::posit8 && t <= DType::posit32; }
 inline std::string_view name(DType t) { return info(t).name; }
 /// Every dtype that a user can name: all but the counting scalar.
 std::vector<DType> all_dtypes();

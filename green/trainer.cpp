@@ -90,8 +90,7 @@ Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& i
   const CastStats before = counters().total().rounding;
   tape.backward(scaled);
   CastStats rounded = counters().total().rounding;
-  rounded.n -= before.n, rounded.to_max -= before.to_max, rounded.to_min -= before.to_min;
-  rounded.nar -= before.nar;
+  rounded -= before;
   bool good = true;
   {
     const PhaseScope phase(Phase::optimizer);
@@ -185,13 +184,6 @@ Evaluation Trainer::evaluate(const data::Dataset& test) {
   e.accuracy = static_cast<double>(right) / static_cast<double>(test.rows());
   e.loss /= static_cast<double>(test.rows());
   return e;
-}
-
-quant::InputRanges Trainer::input_ranges() const {
-  quant::InputRanges r;
-  for (const auto& [name, observer] : qat_.observers)
-    r[name] = observer->qparams(quant::Mapping::asymmetric, {});
-  return r;
 }
 
 // Everything that decides which numbers come next and is not stored as a tensor.

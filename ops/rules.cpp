@@ -26,7 +26,7 @@ void accumulate(const char* op, Ins in, const std::string& mode) {
     throw value_error(str(op, ": attribute accumulate: found '", mode,
                           "', expected f32, certified, quire or per_op"));
   for (const Tensor& t : in)
-    if (t && (t.dtype() != in[0].dtype() || !name(t.dtype()).starts_with("posit")))
+    if (t && (t.dtype() != in[0].dtype() || !is_posit(t.dtype())))
       throw dtype_error(str(op, ": accumulate=", mode, " found ", in[0], " and ", t,
                             ", expected posits of one type"));
 }

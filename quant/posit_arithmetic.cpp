@@ -3,8 +3,6 @@
 //
 // posit8 and posit16 (es 2) run in f32 and posit32 in f64, rounded to odd (quant/odd.h); the legacy
 // posit16_es1, whose 13 bits f32 does not serve, runs on the scalar reference.
-#include <atomic>
-
 #include "core/parallel.h"
 #include "ops/coded.h"
 #include "quant/lane_loops.h"
@@ -66,34 +64,6 @@ void compute(const T* a, const T* b, const T* c, T* y, int64_t n) {
   });
 }
 
-void decode_run(const Codec& c, const void* codes, float* x, int64_t n) { c.decode(codes, x, n); }
-void decode_run(const Codec& c, const void* codes, double* x, int64_t n) {
-  c.decode_wide(codes, x, n);
-}
-CastStats encode_run(const Codec& c, const float* x, void* codes, int64_t n) {
-  return c.encode(x, codes, n, {});
-}
-CastStats encode_run(const Codec& c, const double* x, void* codes, int64_t n) {
-  return c.encode_wide(x, codes, n, {});
-}
-
-// Sums over threads; the order does not matter to integers.
-class SharedStats {
- public:
-  void add(const CastStats& s) {
-    constexpr auto relaxed = std::memory_order_relaxed;
-    n_.fetch_add(s.n, relaxed);
-    inexact_.fetch_add(s.inexact, relaxed);
-    to_max_.fetch_add(s.to_max, relaxed);
-    to_min_.fetch_add(s.to_min, relaxed);
-    nar_.fetch_add(s.nar, relaxed);
-  }
-  CastStats get() const { return {n_, inexact_, to_max_, to_min_, 0, nar_}; }
-
- private:
-  std::atomic<int64_t> n_{0}, inexact_{0}, to_max_{0}, to_min_{0}, nar_{0};
-};
-
 template <Fn F, class T>
 void run_lanes(Ins in, const Tensor& out) {
   constexpr int K = operands<F>;
@@ -103,7 +73,7 @@ void run_lanes(Ins in, const Tensor& out) {
   const uint8_t* codes[3] = {};
   for (size_t k = 0; k < K; ++k) codes[k] = codes_of(in[k], out.shape(), scratch[k]);
   auto* const y = static_cast<uint8_t*>(out.raw());
-  SharedStats stats;
+  SharedCastStats stats;
   parallel_for(out.numel(), grain, [&](int64_t begin, int64_t end) {
     alignas(64) T x[4][chunk];
     CastStats s;
@@ -161,11 +131,6 @@ void run_scalar(Ins in, const Tensor& out) {
     case DType::posit16_es1: return run_scalar_typed<F, Posit<16, 1>, uint16_t>(in, out);
     default: return run_scalar_typed<F, posit32, uint32_t>(in, out);
   }
-}
-
-bool is_posit(DType t) {
-  return t == DType::posit8 || t == DType::posit8_es1 || t == DType::posit8_es0 ||
-         t == DType::posit16 || t == DType::posit16_es1 || t == DType::posit32;
 }
 
 Refusal one_posit_type(Ins in, const void*) {
@@ -273,8 +238,11 @@ Cost compare_executes(Ins, const Cost& declared, const void*) {
 // The scalar reference first: what is registered later is tried first.
 template <Fn F>
 void add_arithmetic(const char* op) {
-  coded::register_kernel(
-      {.op = op, .name = "posit_ref", .when = one_posit_type, .run = scalar_kernel<F>});
+  coded::register_kernel({.op = op,
+                          .name = "posit_ref",
+                          .when = one_posit_type,
+                          .run = scalar_kernel<F>,
+                          .executes = scalar_executes<F>});
   coded::register_kernel({.op = op,
                           .name = "posit",
                           .when = served_by_lanes,

@@ -1,11 +1,10 @@
 // matmul, linear and conv2d on posits where the attribute `accumulate` asks for more than floats
 // (f32 is the way every op takes, ops/coded.h): their operands laid out for posit_gemm.
-#include <cstring>
-
 #include "core/error.h"
 #include "ops/coded.h"
 #include "ops/conv2d_kernels.h"
 #include "ops/matmul_plan.h"
+#include "quant/patches.h"
 #include "quant/posit_gemm.h"
 
 namespace wattle::quant {
@@ -19,9 +18,10 @@ char* at_out(const Tensor& t, int64_t element) {
 }
 const void* bias_of(Ins in) { return in.size() > 2 && in[2] ? in[2].raw() : nullptr; }
 
-void report(int64_t fallbacks, int64_t sums) {
-  CastStats s{.n = sums};
-  s.to_quire = fallbacks;
+// Only certified proves anything; roundings are not counted in these modes.
+void report(const std::string& mode, int64_t fallbacks, int64_t sums) {
+  CastStats s;
+  if (mode == "certified") s.proven = sums - fallbacks, s.to_quire = fallbacks;
   report_rounding(s);
 }
 
@@ -35,34 +35,27 @@ void matmul(Ins in, Outs out, const void* attr) {
         posit_gemm({p.m, p.n, p.k, at(in[0], oa[g]), p.a_row, p.a_col, at(in[1], ob[g]), p.b_row,
                     p.b_col, nullptr, at_out(out[0], static_cast<int64_t>(g) * p.m * p.n), p.n, 1},
                    a.accumulate, in[0].dtype());
-  report(fallbacks, out[0].numel());
+  report(a.accumulate, fallbacks, out[0].numel());
 }
 
 void linear(Ins in, Outs out, const void* attr) {
   const auto& a = *static_cast<const LinearAttr*>(attr);
   const int64_t k = in[0].size(-1), n = in[1].size(0), rows = n ? out[0].numel() / n : 0;
-  report(posit_gemm(
+  report(a.accumulate,
+         posit_gemm(
              {rows, n, k, in[0].raw(), k, 1, in[1].raw(), 1, k, bias_of(in), out[0].raw(), n, 1},
              a.accumulate, in[0].dtype()),
          out[0].numel());
 }
 
-// The taps of every output of one image and group, [ho * wo, c/groups * r * s]; 0 in the padding,
-// whose code is 0 in every posit type.
-void patches(const conv::Geometry& g, const char* image, int64_t bytes, std::vector<char>& to) {
-  const int64_t channels = g.c / g.groups;
-  to.assign(static_cast<size_t>(g.ho * g.wo * channels * g.r * g.s * bytes), 0);
-  char* y = to.data();
-  for (int64_t p = 0; p < g.ho; ++p)
-    for (int64_t q = 0; q < g.wo; ++q)
-      for (int64_t c = 0; c < channels; ++c)
-        for (int64_t r = 0; r < g.r; ++r)
-          for (int64_t s = 0; s < g.s; ++s, y += bytes) {
-            const int64_t i = p * g.stride_h - g.pad_h + r * g.dil_h;
-            const int64_t j = q * g.stride_w - g.pad_w + s * g.dil_w;
-            if (i < 0 || i >= g.h || j < 0 || j >= g.w) continue;
-            std::memcpy(y, image + ((c * g.h + i) * g.w + j) * bytes, static_cast<size_t>(bytes));
-          }
+// Patches of codes of any width; 0 in the padding, whose code is 0 in every posit type.
+void code_patches(const conv::Geometry& g, const void* image, int64_t bytes, void* to) {
+  const auto as = [&]<class Code>() {
+    patches<Code>(g, static_cast<const Code*>(image), 0, static_cast<Code*>(to));
+  };
+  if (bytes == 1) as.template operator()<uint8_t>();
+  else if (bytes == 2) as.template operator()<uint16_t>();
+  else as.template operator()<uint32_t>();
 }
 
 void conv2d(Ins in, Outs out, const void* attr) {
@@ -70,18 +63,18 @@ void conv2d(Ins in, Outs out, const void* attr) {
   const conv::Geometry g = conv::forward_geometry(in, a);
   const int64_t bytes = info(in[0].dtype()).bytes, plane = g.ho * g.wo, kg = g.k / g.groups;
   const int64_t cg = g.c / g.groups, taps = cg * g.r * g.s;
-  std::vector<char> rows;
+  const Tensor rows = Tensor::empty({plane, taps}, in[0].dtype());
   int64_t fallbacks = 0;
   for (int64_t n = 0; n < g.n; ++n)
     for (int64_t group = 0; group < g.groups; ++group) {
-      patches(g, at(in[0], (n * g.c + group * cg) * g.h * g.w), bytes, rows);
+      code_patches(g, at(in[0], (n * g.c + group * cg) * g.h * g.w), bytes, rows.raw());
       const char* bias = static_cast<const char*>(bias_of(in));
-      fallbacks += posit_gemm({plane, kg, taps, rows.data(), taps, 1, at(in[1], group * kg * taps),
+      fallbacks += posit_gemm({plane, kg, taps, rows.raw(), taps, 1, at(in[1], group * kg * taps),
                                1, taps, bias ? bias + group * kg * bytes : nullptr,
                                at_out(out[0], (n * g.k + group * kg) * plane), 1, plane},
                               a.accumulate, in[0].dtype());
     }
-  report(fallbacks, out[0].numel());
+  report(a.accumulate, fallbacks, out[0].numel());
 }
 
 template <class Attr>

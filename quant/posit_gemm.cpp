@@ -17,21 +17,8 @@ namespace {
 
 enum class Mode : uint8_t { certified, quire, per_op };
 
-// c[i,j] = sum_k a[i,k] b[k,j] + bias[j] on codes; strides in elements.
-template <class Code>
-struct Problem {
-  int64_t m, n, k;
-  const Code* a;
-  int64_t a_row, a_col;
-  const Code* b;
-  int64_t b_row, b_col;
-  const Code* bias;  // may be null
-  Code* c;
-  int64_t c_row, c_col;
-};
-
 template <int N, int ES, class Code>
-Code by_quire(const Problem<Code>& p, int64_t i, int64_t j) {
+Code by_quire(const PositProduct<Code>& p, int64_t i, int64_t j) {
   using P = Posit<N, ES>;
   Quire<N, ES> q;
   for (int64_t k = 0; k < p.k; ++k)
@@ -41,7 +28,7 @@ Code by_quire(const Problem<Code>& p, int64_t i, int64_t j) {
 }
 
 template <int N, int ES, class Code>
-Code by_steps(const Problem<Code>& p, int64_t i, int64_t j) {
+Code by_steps(const PositProduct<Code>& p, int64_t i, int64_t j) {
   using P = Posit<N, ES>;
   P sum = P::of(0);
   for (int64_t k = 0; k < p.k; ++k)
@@ -158,7 +145,7 @@ void prove(const Codec& codec, const double* sums, const double* bias, const dou
 }
 
 template <int N, int ES, class Code>
-int64_t certified(const Problem<Code>& p, DType t) {
+int64_t certified(const PositProduct<Code>& p, DType t) {
   const Codec& codec = wattle::codec(t);
   const Tensor a = numbers(codec, p.a, p.m, p.k, p.a_row, p.a_col);
   const Tensor b = numbers(codec, p.b, p.k, p.n, p.b_row, p.b_col);
@@ -204,7 +191,7 @@ int64_t certified(const Problem<Code>& p, DType t) {
 }
 
 template <int N, int ES, class Code>
-int64_t run_typed(const Problem<Code>& p, Mode mode, DType t) {
+int64_t run_typed(const PositProduct<Code>& p, Mode mode, DType t) {
   if (mode == Mode::certified) return certified<N, ES>(p, t);
   parallel_for(p.m, std::max<int64_t>(1, 4096 / (p.n * p.k + 1)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)

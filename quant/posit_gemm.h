@@ -16,16 +16,19 @@ namespace wattle::quant {
 
 /// c[i,j] = sum_k a[i,k] b[k,j] + bias[j] on codes of one posit type; strides in elements, bias [n]
 /// may be null.
-struct PositGemm {
+template <class Code>
+struct PositProduct {
   int64_t m, n, k;
-  const void* a;
+  const Code* a;
   int64_t a_row, a_col;
-  const void* b;
+  const Code* b;
   int64_t b_row, b_col;
-  const void* bias;
-  void* c;
+  const Code* bias;
+  Code* c;
   int64_t c_row, c_col;
 };
+/// The same before the type of the codes is known.
+using PositGemm = PositProduct<void>;
 
 /// accumulate is certified, quire or per_op. Returns how many sums certified took to the quire.
 /// Throws value_error for sums of 2^31 products and more, which no quire holds.

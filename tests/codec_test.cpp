@@ -283,6 +283,32 @@ TEST(Codec, BlocksOfNothingAndOfNonsense) {
   }
 }
 
+// The codec against the definition of a block in quant/block_scale.h, which it does not use.
+template <class Format>
+void expect_blocks_as_defined(DType t) {
+  const std::vector<float> x = numbers(4000);
+  for (const char* rule : {"floor", "ceil", "even"})
+    for (size_t at = 0; at + 32 <= x.size(); at += 32) {
+      std::vector<float> block(x.begin() + static_cast<long>(at),
+                               x.begin() + static_cast<long>(at) + 32);
+      std::vector<uint8_t> codes(32);
+      const ScaleRule r = rule[0] == 'f'   ? ScaleRule::floor
+                          : rule[0] == 'c' ? ScaleRule::ceil
+                                           : ScaleRule::even;
+      std::vector<float> want(32);
+      quant::decode_block<Format>(quant::encode_block<Format>(block, codes, r), codes, want);
+      const Tensor y = cast(Tensor::from(block, {32}), CastAttr{.to = t, .scale_rule = rule});
+      const std::vector<float> got = y.values<float>();
+      for (size_t i = 0; i < 32; ++i) ASSERT_TRUE(same(got[i], want[i])) << name(t) << rule << at;
+    }
+}
+TEST(Codec, BlocksAsTheirDefinition) {
+  expect_blocks_as_defined<quant::e4m3_format>(DType::mxfp8_e4m3);
+  expect_blocks_as_defined<quant::e2m3_format>(DType::mxfp6_e2m3);
+  expect_blocks_as_defined<quant::e2m1_format>(DType::mxfp4);
+  expect_blocks_as_defined<quant::MxInt8Element>(DType::mxint8);
+}
+
 TEST(Codec, ScaleRulesByName) {
   // amax 957: floor gives 2^1 (byte 128) and clamps to 896; ceil gives 2^2 and holds 957 itself.
   const Tensor x = Tensor::from<float>({957, 902.4f, 1}, {3});

@@ -99,6 +99,12 @@ TEST(PositArithmetic, TheFastKernelRan) {
   // What ran were float additions and the integer work of three conversions.
   EXPECT_GE(counters().total().executed.iop, 100 * 60);
   EXPECT_EQ(counters().total().cost.add, 100);
+  // The reference runs on integers alone.
+  const ForceKernel slow("add", "posit_ref");
+  counters().clear();
+  add(a, a);
+  EXPECT_EQ(counters().total().executed.flops(), 0);
+  EXPECT_GT(counters().total().executed.iop, 100 * 60);
 }
 
 TEST(PositArithmetic, BroadcastAndStridedOperands) {

@@ -77,7 +77,9 @@ TEST(PositGemm, CertifiedIsTheQuireOnEveryFamilyAndType) {
       const auto [a, b] = operands(f, t, 23, 37, 128, 3);
       counters().clear();
       const Tensor c = product(a, b, "certified");
-      const int64_t fallbacks = counters().total().rounding.to_quire;
+      const CastStats sums = counters().total().rounding;
+      const int64_t fallbacks = sums.to_quire;
+      EXPECT_EQ(sums.proven + sums.to_quire, 23 * 37);
       EXPECT_EQ(differences(c, product(a, b, "quire")), 0)
           << name(t) << " family " << static_cast<int>(f);
       if (t == DType::posit16 && f == Family::normal) EXPECT_LT(fallbacks, 23 * 37 / 50);

@@ -99,13 +99,9 @@ Tensor read_operand(const std::string& path, const std::string& dtype) {
 
 json rounding_json(const CastStats& s) {
   if (s == CastStats{}) return {};
-  return {{"n", s.n},
-          {"inexact", s.inexact},
-          {"to_max", s.to_max},
-          {"to_min", s.to_min},
-          {"to_zero", s.to_zero},
-          {"nar", s.nar},
-          {"to_quire", s.to_quire}};
+  return {{"n", s.n},           {"inexact", s.inexact},  {"to_max", s.to_max},
+          {"to_min", s.to_min}, {"to_zero", s.to_zero},  {"nar", s.nar},
+          {"proven", s.proven}, {"to_quire", s.to_quire}};
 }
 
 json run(const Request& r) {
@@ -169,9 +165,15 @@ json run(const Request& r) {
 
 std::string rounding_text(const json& j) {
   const json& r = j["rounding"];
-  std::string s = str("rounded ", r["n"].get<int64_t>(), " numbers:");
-  for (const char* k : {"inexact", "to_max", "to_min", "to_zero", "nar", "to_quire"})
-    s += str(" ", k, " ", r[k].get<int64_t>());
+  const auto n = [&](const char* key) { return r[key].get<int64_t>(); };
+  std::string s;
+  if (n("n") > 0) {
+    s = str("rounded ", n("n"), " numbers:");
+    for (const char* k : {"inexact", "to_max", "to_min", "to_zero", "nar"})
+      s += str(" ", k, " ", n(k));
+  }
+  if (n("proven") + n("to_quire") > 0)
+    s += str(s.empty() ? "" : "; ", "sums: proven ", n("proven"), " to_quire ", n("to_quire"));
   return s;
 }
 
