@@ -19,9 +19,7 @@ struct LayerSize {
 std::vector<LayerSize> layers_by_size(const nn::Sequential& net) {
   std::vector<LayerSize> out;
   for (const nn::Module::Child& c : net.children())
-    if (dynamic_cast<const nn::Conv2d*>(c.module.get()) ||
-        dynamic_cast<const nn::Linear*>(c.module.get()))
-      out.push_back({c.name, quant::model_bytes(*c.module)});
+    if (nn::is_contraction(*c.module)) out.push_back({c.name, quant::model_bytes(*c.module)});
   std::stable_sort(out.begin(), out.end(),
                    [](const LayerSize& a, const LayerSize& b) { return a.bytes > b.bytes; });
   return out;

@@ -75,10 +75,6 @@ Tensor as(const Tensor& x, DType to, DType gradient) {
   return cast(x, a);
 }
 
-bool is_contraction(const nn::Module& m) {
-  return dynamic_cast<const nn::Conv2d*>(&m) || dynamic_cast<const nn::Linear*>(&m);
-}
-
 }  // namespace
 
 const std::vector<Precision>& precisions() {
@@ -120,7 +116,7 @@ void apply_precision(nn::Sequential& net, const Precision& p) {
   for (const auto& [layer, own] : p.layers) {
     bool known = false;
     for (const nn::Module::Child& c : net.children())
-      known = known || (c.name == layer && is_contraction(*c.module));
+      known = known || (c.name == layer && nn::is_contraction(*c.module));
     if (!known)
       throw value_error(
           str("precision ", p.name, ": the net has no Conv2d or Linear called '", layer, "'"));
@@ -128,7 +124,7 @@ void apply_precision(nn::Sequential& net, const Precision& p) {
   net.to(p.master);
   for (const nn::Module::Child& c : net.children()) {
     nn::Hooks& h = c.module->hooks;
-    if (is_contraction(*c.module)) {
+    if (nn::is_contraction(*c.module)) {
       const auto own = p.layers.find(c.name);
       const LayerPrecision l = own == p.layers.end() ? p.layer : own->second;
       h.input = [l](const Tensor& x) { return as(x, l.activation, l.gradient); };
@@ -146,25 +142,26 @@ void apply_precision(nn::Sequential& net, const Precision& p) {
   }
 }
 
+quant::InputRanges QatRanges::ranges() const {
+  quant::InputRanges r;
+  for (const auto& [name, observer] : observers)
+    r[name] = observer->qparams(quant::Mapping::asymmetric, {});
+  return r;
+}
+
 QatRanges apply_int8_qat(nn::Sequential& net) {
   QatRanges ranges;
   for (const nn::Module::Child& c : net.children()) {
-    if (!is_contraction(*c.module)) continue;
+    if (!nn::is_contraction(*c.module)) continue;
     std::shared_ptr<quant::Observer> observer = quant::make_observer("ema");
     ranges.observers[c.name] = observer;
     nn::Module* const layer = c.module.get();
     c.module->hooks.input = [observer, layer](const Tensor& x) {
       if (layer->training() && !x.is_meta()) observer->observe(x);
-      const quant::QParams q = observer->qparams(quant::Mapping::asymmetric, {});
-      FakeQuantizeAttr a;
-      static_cast<AffineAttr&>(a) = q.attr;
-      return fake_quantize_affine(x, q.scale, q.zero_point, a);
+      return quant::fake_quantize(x, observer->qparams(quant::Mapping::asymmetric, {}));
     };
     c.module->hooks.weight = [](const Tensor& w) {
-      const quant::QParams q = quant::choose_weight_qparams(w, 0);
-      FakeQuantizeAttr a;
-      static_cast<AffineAttr&>(a) = q.attr;
-      return fake_quantize_affine(w, q.scale, q.zero_point, a);
+      return quant::fake_quantize(w, quant::choose_weight_qparams(w, 0));
     };
   }
   return ranges;

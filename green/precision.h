@@ -8,7 +8,7 @@
 #include "core/codec.h"
 #include "nn/layers.h"
 #include "nn/optim.h"
-#include "quant/observer.h"
+#include "quant/quantized_layers.h"
 
 namespace wattle::green {
 
@@ -46,9 +46,9 @@ void apply_precision(nn::Sequential& net, const Precision& p);
 
 /// Ranges of what flows into each layer, as quantisation-aware training saw them; they follow a
 /// moving average while the net trains.
-class QatRanges {
- public:
+struct QatRanges {
   std::map<std::string, std::shared_ptr<quant::Observer>> observers;
+  quant::InputRanges ranges() const;  ///< for quant::quantize_
 };
 /// Hooks int8 roundings with straight-through gradients into every Conv2d and Linear.
 QatRanges apply_int8_qat(nn::Sequential& net);

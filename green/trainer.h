@@ -10,7 +10,6 @@
 #include "green/nets.h"
 #include "green/precision.h"
 #include "nn/optim.h"
-#include "quant/quantized_layers.h"
 
 namespace wattle::green {
 
@@ -55,7 +54,7 @@ class Trainer {
   const Precision& precision() const { return precision_; }
   const LossScaler& scaler() const { return scaler_; }
   /// Of int8_qat: ranges of what flows into each layer, for quant::quantize_.
-  quant::InputRanges input_ranges() const;
+  quant::InputRanges input_ranges() const { return qat_.ranges(); }
   /// Not part of the training; its cost is left out of the thread's counters.
   Evaluation evaluate(const data::Dataset& test);
 

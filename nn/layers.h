@@ -135,4 +135,9 @@ class Embedding final : public Module {
   Tensor weight;  ///< [count, dim]
 };
 
+/// Whether a layer is a Conv2d or a Linear: what quantisation and precisions act on.
+inline bool is_contraction(const Module& m) {
+  return dynamic_cast<const Conv2d*>(&m) || dynamic_cast<const Linear*>(&m);
+}
+
 }  // namespace wattle::nn

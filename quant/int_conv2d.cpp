@@ -1,13 +1,12 @@
 // int_conv2d: convolution of 8-bit integers in 32 bits, for quantised layers. No gradient. Every
 // image is laid out as the taps of its outputs and multiplied with the weights
 // (quant/int_matmul_kernels.h).
-#include <cstring>
-
 #include "core/error.h"
 #include "ops/conv2d_kernels.h"
 #include "ops/rules.h"
 #include "quant/int_matmul_kernels.h"
 #include "quant/ops.h"
+#include "quant/patches.h"
 
 namespace wattle {
 namespace {
@@ -30,32 +29,7 @@ Metas shape(Ins in, const IntConvAttr& a) {
   return {{{g.n, g.k, g.ho, g.wo}, DType::i32}};
 }
 
-// Taps of every output of one image and group: [ho * wo][taps].
-void patches(const Geometry& g, const int8_t* image, int8_t pad, int8_t* y) {
-  for (int64_t p = 0; p < g.ho; ++p)
-    for (int64_t q = 0; q < g.wo; ++q)
-      for (int64_t c = 0; c < g.c / g.groups; ++c)
-        for (int64_t r = 0; r < g.r; ++r) {
-          const int64_t i = p * g.stride_h - g.pad_h + r * g.dil_h;
-          for (int64_t s = 0; s < g.s; ++s) {
-            const int64_t j = q * g.stride_w - g.pad_w + s * g.dil_w;
-            const bool inside = i >= 0 && i < g.h && j >= 0 && j < g.w;
-            *y++ = inside ? image[(c * g.h + i) * g.w + j] : pad;
-          }
-        }
-}
-
 using Gemm = void (*)(const quant::IntGemm&);
-
-void plain(const quant::IntGemm& g) {
-  for (int64_t i = 0; i < g.m; ++i)
-    for (int64_t j = 0; j < g.n; ++j) {
-      int32_t sum = 0;
-      for (int64_t k = 0; k < g.k; ++k)
-        sum += int32_t{static_cast<int8_t>(g.a[i * g.k + k])} * g.b[k * g.b_row + j * g.b_col];
-      g.c[i * g.n + j] = sum;
-    }
-}
 
 void run_with(Ins in, Outs out, const IntConvAttr& a, Gemm gemm) {
   const Geometry g = conv::forward_geometry(in, a, "int_conv2d");
@@ -67,8 +41,8 @@ void run_with(Ins in, Outs out, const IntConvAttr& a, Gemm gemm) {
     const Tensor scratch = Tensor::empty({plane * taps}, DType::i8);
     for (int64_t job = begin; job < end; ++job) {
       const int64_t n = job / g.groups, group = job % g.groups;
-      patches(g, x + (n * g.c + group * cg) * g.h * g.w, static_cast<int8_t>(a.pad_value),
-              scratch.data<int8_t>());
+      quant::patches(g, x + (n * g.c + group * cg) * g.h * g.w, static_cast<int8_t>(a.pad_value),
+                     scratch.data<int8_t>());
       gemm({kg, plane, taps, reinterpret_cast<const uint8_t*>(w + group * kg * taps), false,
             scratch.data<int8_t>(), 1, taps, y + (n * g.k + group * kg) * plane});
     }
@@ -78,13 +52,6 @@ void run_with(Ins in, Outs out, const IntConvAttr& a, Gemm gemm) {
 template <Gemm G>
 void run(Ins in, Outs out, const IntConvAttr& a) {
   run_with(in, out, a, G);
-}
-
-Refusal without_vnni(Ins, const IntConvAttr&) {
-  return quant::has_vnni() ? Refusal{} : Refusal{"this machine has no AVX-512 VNNI"};
-}
-Refusal without_avxvnni(Ins, const IntConvAttr&) {
-  return quant::has_avxvnni() ? Refusal{} : Refusal{"this machine has no AVX-VNNI"};
 }
 
 SampleIn ints(const Shape& s) {
@@ -112,14 +79,14 @@ const Op<IntConvAttr> op{{
         },
     .kernels = {{.name = "vnni",
                  .run = run<quant::int_gemm_vnni>,
-                 .when = without_vnni,
+                 .when = quant::without_vnni<IntConvAttr>,
                  .isa = simd::Level::avx512},
                 {.name = "avxvnni",
                  .run = run<quant::int_gemm_avxvnni>,
-                 .when = without_avxvnni,
+                 .when = quant::without_avxvnni<IntConvAttr>,
                  .isa = simd::Level::avx2},
                 {.name = "avx2", .run = run<quant::int_gemm_avx2>, .isa = simd::Level::avx2},
-                {"ref", run<plain>}},
+                {"ref", run<quant::int_gemm_ref>}},
     .samples = {{{ints({2, 3, 5, 7}), ints({4, 3, 3, 3})}, attr({1, 1, 1, 1}, 5)},
                 {{ints({1, 1, 1, 1}), ints({1, 1, 1, 1})}, {}},
                 {{ints({2, 4, 9, 8}), ints({6, 2, 3, 2})},

@@ -58,31 +58,11 @@ Metas shape(Ins in, const IntMatmulAttr& attr) {
   return {{{g.m, g.n}, DType::i32}};
 }
 
-void ref(Ins in, Outs out, const IntMatmulAttr& attr) {
-  const IntGemm g = with_data(in, out, attr);
-  for (int64_t i = 0; i < g.m; ++i)
-    for (int64_t j = 0; j < g.n; ++j) {
-      int32_t sum = 0;
-      for (int64_t k = 0; k < g.k; ++k) {
-        const uint8_t v = g.a[i * g.k + k];
-        sum += (g.a_unsigned ? int32_t{v} : int32_t{static_cast<int8_t>(v)}) *
-               g.b[k * g.b_row + j * g.b_col];
-      }
-      g.c[i * g.n + j] = sum;
-    }
-}
-
 template <void (*Run)(const IntGemm&)>
 void run(Ins in, Outs out, const IntMatmulAttr& attr) {
   Run(with_data(in, out, attr));
 }
 
-Refusal without_vnni(Ins, const IntMatmulAttr&) {
-  return quant::has_vnni() ? Refusal{} : Refusal{"this machine has no AVX-512 VNNI"};
-}
-Refusal without_avxvnni(Ins, const IntMatmulAttr&) {
-  return quant::has_avxvnni() ? Refusal{} : Refusal{"this machine has no AVX-VNNI"};
-}
 Refusal without_amx(Ins in, const IntMatmulAttr& attr) {
   if (!quant::has_amx()) return {"this machine has no AMX"};
   const IntGemm g = plan(in, attr);
@@ -116,14 +96,14 @@ const Op<IntMatmulAttr> op{{
                  .isa = simd::Level::avx512},
                 {.name = "vnni",
                  .run = run<quant::int_gemm_vnni>,
-                 .when = without_vnni,
+                 .when = quant::without_vnni<IntMatmulAttr>,
                  .isa = simd::Level::avx512},
                 {.name = "avxvnni",
                  .run = run<quant::int_gemm_avxvnni>,
-                 .when = without_avxvnni,
+                 .when = quant::without_avxvnni<IntMatmulAttr>,
                  .isa = simd::Level::avx2},
                 {.name = "avx2", .run = run<quant::int_gemm_avx2>, .isa = simd::Level::avx2},
-                {"ref", ref}},
+                {"ref", run<quant::int_gemm_ref>}},
     .samples = {{{ints({5, 7}), ints({7, 9})}},
                 {{ints({1, 1}), ints({1, 1})}},
                 {{ints({33, 70}), ints({50, 70})}, {true}},

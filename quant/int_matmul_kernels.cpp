@@ -7,6 +7,19 @@
 
 namespace wattle::quant {
 
+void int_gemm_ref(const IntGemm& g) {
+  for (int64_t i = 0; i < g.m; ++i)
+    for (int64_t j = 0; j < g.n; ++j) {
+      int32_t sum = 0;
+      for (int64_t k = 0; k < g.k; ++k) {
+        const uint8_t v = g.a[i * g.k + k];
+        sum += (g.a_unsigned ? int32_t{v} : int32_t{static_cast<int8_t>(v)}) *
+               g.b[k * g.b_row + j * g.b_col];
+      }
+      g.c[i * g.n + j] = sum;
+    }
+}
+
 #if defined(__x86_64__)
 using namespace int_pack;
 namespace {

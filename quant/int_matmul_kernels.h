@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "core/op.h"
+
 namespace wattle::quant {
 
 /// c [m,n] = a [m,k] b, i32, row-major; b element (p, j) is b[p * b_row + j * b_col]. a is i8, or
@@ -15,6 +17,8 @@ struct IntGemm {
   int32_t* c;
 };
 
+/// The definition.
+void int_gemm_ref(const IntGemm& g);
 /// Products of pairs of 16 bits (vpmaddwd): nothing saturates, unlike vpmaddubsw, which clips the
 /// sum of two products of bytes to 16 bits.
 void int_gemm_avx2(const IntGemm& g);
@@ -27,5 +31,15 @@ bool has_vnni();     ///< AVX-512 VNNI
 bool has_avxvnni();  ///< the same on 256 bits
 /// True when the processor has AMX and the system lets this process use it.
 bool has_amx();
+
+/// For Kernel::when.
+template <class A>
+Refusal without_vnni(Ins, const A&) {
+  return has_vnni() ? Refusal{} : Refusal{"this machine has no AVX-512 VNNI"};
+}
+template <class A>
+Refusal without_avxvnni(Ins, const A&) {
+  return has_avxvnni() ? Refusal{} : Refusal{"this machine has no AVX-VNNI"};
+}
 
 }  // namespace wattle::quant

@@ -24,6 +24,13 @@ struct QParams {
 /// nothing gets the scale 1.1920929e-07 (PyTorch's eps).
 QParams choose_qparams_affine(const std::vector<double>& min, const std::vector<double>& max,
                               Mapping mapping, const AffineAttr& attr);
+/// The ops of quant/ops.h with these parameters.
+inline Tensor quantize(const Tensor& x, const QParams& p) {
+  return quantize_affine(x, p.scale, p.zero_point, p.attr);
+}
+inline Tensor fake_quantize(const Tensor& x, const QParams& p) {
+  return fake_quantize_affine(x, p.scale, p.zero_point, FakeQuantizeAttr{p.attr});
+}
 /// Of a weight: a symmetric range of -qmax..qmax for each index of `axis`.
 QParams choose_weight_qparams(const Tensor& weight, int64_t axis, int64_t qmax = 127);
 

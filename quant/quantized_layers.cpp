@@ -32,10 +32,6 @@ Rescaling rescaling(const Tensor& codes, const QParams& weight, const Tensor& bi
   return {Tensor::from(scale, {n}), Tensor::from(shift, {n})};
 }
 
-Tensor quantize(const Tensor& x, const QParams& p) {
-  return quantize_affine(x, p.scale, p.zero_point, p.attr);
-}
-
 std::string input_text(const QParams& p) {
   return str("input scale ", p.scale.item(), ", zero point ", p.zero_point.item());
 }
@@ -89,25 +85,20 @@ CodedLayer::CodedLayer(const Tensor& weight, const Tensor& bias, const nn::Conv2
   if (is_integer(dtype)) {  // integers need a scale: one for each output
     const int64_t most = dtype == DType::int4 ? 7 : 127;
     const QParams w = choose_weight_qparams(flat, 0, most);
-    register_buffer("scale", w.scale);
-    register_buffer("zero_point", w.zero_point);
+    scale_ = register_buffer("scale", w.scale);
+    zero_point_ = register_buffer("zero_point", w.zero_point);
     flat = quantize(flat, w);
   }
   weight_ = register_buffer("weight", cast(flat, dtype));
   if (bias) bias_ = register_buffer("bias", bias.detach());
 }
 Tensor CodedLayer::forward(const Tensor& x) {
-  Tensor w;
-  if (is_integer(dtype_)) {
-    const auto buffers = named_buffers();
-    w = dequantize_affine(weight_, buffers[0].tensor, buffers[1].tensor, {.axis = 0});
-  } else {
-    w = cast(weight_, DType::f32);
-  }
-  w = reshape(w, shape_);
+  const Tensor flat = is_integer(dtype_)
+                          ? dequantize_affine(weight_, scale_, zero_point_, {.axis = 0})
+                          : cast(weight_, DType::f32);
+  const Tensor w = reshape(flat, shape_);
   // Activations take the round trip through the format; arithmetic is in f32 either way.
-  const bool rounds = activations_;
-  const Tensor in = rounds ? cast(cast(x, dtype_), DType::f32) : x;
+  const Tensor in = activations_ ? cast(cast(x, dtype_), DType::f32) : x;
   if (!conv_) return linear(in, w, bias_);
   return conv2d(in, w, bias_, conv_->stride, conv_->padding, conv_->dilation, conv_->groups);
 }
@@ -139,8 +130,7 @@ void fold_batch_norm(nn::Sequential& net) {
 
 Calibrator::Calibrator(nn::Sequential& net, const std::string& observer) : net_(net) {
   for (const nn::Module::Child& c : net.children()) {
-    if (!dynamic_cast<nn::Conv2d*>(c.module.get()) && !dynamic_cast<nn::Linear*>(c.module.get()))
-      continue;
+    if (!nn::is_contraction(*c.module)) continue;
     std::shared_ptr<Observer> o = make_observer(observer);
     observers_[c.name] = o;
     c.module->hooks.input = [o](const Tensor& x) {

@@ -56,6 +56,7 @@ class CodedLayer final : public nn::Module {
   DType dtype_;
   bool activations_;
   Tensor weight_, bias_;
+  Tensor scale_, zero_point_;  // of integer weights
 };
 
 /// Folds every BatchNorm2d that follows a Conv2d into it, by its running statistics, and drops it.

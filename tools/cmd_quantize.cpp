@@ -9,6 +9,7 @@
 #include "green/trainer.h"
 #include "tools/cli.h"
 #include "tools/net_options.h"
+#include "tools/weights.h"
 
 namespace wattle::cli {
 namespace {
@@ -17,8 +18,8 @@ using json = nlohmann::ordered_json;
 
 struct Options {
   std::shared_ptr<NetOptions> net;
-  std::string model, data_dir, to = "int8", layers, calibrate = "percentile", out,
-                               formats = "int8,posit8,fp8_e4m3,posit16";
+  std::string model, data_dir, to = "int8", calibrate = "percentile", out;
+  std::vector<std::string> layers, formats = {"int8", "posit8", "fp8_e4m3", "posit16"};
   int64_t calibration_rows = 1000, rows = -1;
   int qat = 0;
   double drop = 0.5, lr = 1e-4;
@@ -27,26 +28,17 @@ struct Options {
 
 std::shared_ptr<nn::Sequential> load_net(const Options& o) {
   auto net = green::make_net(o.net->net(), green::image_spec(o.net->dataset));
-  nn::StateDict state;
-  for (auto& [name, tensor] : io::read_safetensors(o.model).tensors)
-    state.push_back({name, tensor});
-  try {
-    net->load_state_dict(state);
-  } catch (const value_error& e) { throw value_error(str(o.model, ": ", e.what())); }
+  load_weights(*net, o.model);
   return net;
 }
 
-// name=format,name=format
-std::map<std::string, std::string> layer_formats(const std::string& text) {
+std::map<std::string, std::string> layer_formats(const std::vector<std::string>& items) {
   std::map<std::string, std::string> out;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find(',', at), text.size());
-    const std::string item = text.substr(at, end - at);
+  for (const std::string& item : items) {
     const size_t eq = item.find('=');
     if (eq == item.npos || eq == 0)
       throw value_error(str("--layers: found '", item, "', expected NAME=FORMAT"));
     out[item.substr(0, eq)] = item.substr(eq + 1);
-    at = end + 1;
   }
   return out;
 }
@@ -88,11 +80,8 @@ quant::InputRanges train_on(const Options& o, nn::Sequential& net, const data::D
   for (int e = 0; e < o.qat; ++e)
     while (std::optional<data::Batch> b = loader.next())
       green::train_step(net, *optimizer, b->images, b->labels);
-  quant::InputRanges ranges;
-  for (const auto& [name, observer] : qat.observers)
-    ranges[name] = observer->qparams(quant::Mapping::asymmetric, {});
   for (const nn::Module::Child& c : net.children()) c.module->hooks = {};
-  return ranges;
+  return qat.ranges();
 }
 
 void quantize(const Options& o) {
@@ -135,15 +124,9 @@ void advise(const Options& o) {
   calibration.labels = slice(split.train.labels, 0, 0, cut);
   validation.images = slice(split.train.images, 0, cut, rows);
   validation.labels = slice(split.train.labels, 0, cut, rows);
-  std::vector<std::string> formats;
-  for (size_t at = 0; at <= o.formats.size();) {
-    const size_t end = std::min(o.formats.find(',', at), o.formats.size());
-    formats.push_back(o.formats.substr(at, end - at));
-    at = end + 1;
-  }
   green::EnergySession energy(0);
-  const green::Advice a =
-      green::advise([&] { return load_net(o); }, calibration, validation, o.drop, formats, energy);
+  const green::Advice a = green::advise([&] { return load_net(o); }, calibration, validation,
+                                        o.drop, o.formats, energy);
   if (o.as_json) {
     json layers = json::object(), tried = json::array();
     for (const auto& [name, format] : a.config.layers) layers[name] = format;
@@ -191,7 +174,8 @@ void add_quantize(CLI::App& app) {
   add_common(*c, *o);
   c->add_option("--to", o->to, "int8, or a coded type: fp8_e4m3, posit8, posit16, mxfp4, int4, ...")
       ->capture_default_str();
-  c->add_option("--layers", o->layers, "Other formats for single layers, NAME=FORMAT,...");
+  c->add_option("--layers", o->layers, "Other formats for single layers, NAME=FORMAT,...")
+      ->delimiter(',');
   c->add_option("--calibrate", o->calibrate,
                 "How ranges follow from calibration data: minmax, ema, percentile, mse, entropy")
       ->capture_default_str();
@@ -211,6 +195,7 @@ void add_advise(CLI::App& app) {
   add_common(*c, *o);
   c->add_option("--drop", o->drop, "Allowed drop in points of percent")->capture_default_str();
   c->add_option("--formats", o->formats, "Formats to try for each layer, in this order")
+      ->delimiter(',')
       ->capture_default_str();
   c->callback([o] { advise(*o); });
 }

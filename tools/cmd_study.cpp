@@ -98,16 +98,6 @@ void print_summary(const green::StudyResult& r, const std::string& out) {
 
 namespace {
 
-std::vector<std::string> split_list(const std::string& s) {
-  std::vector<std::string> out;
-  for (size_t at = 0; at <= s.size();) {
-    const size_t end = std::min(s.find(',', at), s.size());
-    out.push_back(s.substr(at, end - at));
-    at = end + 1;
-  }
-  return out;
-}
-
 void print_formats(const green::FormatStudy& s) {
   std::printf("%s%s%s%s%s%s\n", cell("net", 9).c_str(), cell("precision", 14).c_str(),
               cell("accuracy", -10).c_str(), cell("sd", -8).c_str(), cell("seeds", -6).c_str(),
@@ -120,12 +110,12 @@ void print_formats(const green::FormatStudy& s) {
 void add_study_formats(CLI::App& study) {
   auto* f = study.add_subcommand("formats", "What number formats do to training");
   auto o = std::make_shared<green::FormatStudyOptions>();
-  auto nets = std::make_shared<std::string>(), precisions = std::make_shared<std::string>();
   f->add_option("--dataset", o->dataset, "fashion-mnist or cifar10")->capture_default_str();
   f->add_option("--data-dir", o->data_dir, "Folder of the data set");
-  f->add_option("--nets", *nets, "lenet5, cnn31, ... (default: lenet5,cnn31)");
-  f->add_option("--precisions", *precisions,
-                "f32, bf16, fp16, fp8, posit16, posit8_mixed, posit8, int8_qat (default: all)");
+  f->add_option("--nets", o->nets, "lenet5, cnn31, ...")->delimiter(',')->capture_default_str();
+  f->add_option("--precisions", o->precisions, "Presets of `wattle train --precision`")
+      ->delimiter(',')
+      ->capture_default_str();
   f->add_option("--seeds", o->seeds, "Trainings of each net and precision")->capture_default_str();
   f->add_option("--epochs", o->epochs, "Epochs of a training")->capture_default_str();
   f->add_option("--batch", o->batch, "Images in a step")->capture_default_str();
@@ -134,8 +124,6 @@ void add_study_formats(CLI::App& study) {
   f->add_option("--out", o->out, "Folder of the results; a study that is there continues")
       ->required();
   f->callback([=] {
-    if (!nets->empty()) o->nets = split_list(*nets);
-    if (!precisions->empty()) o->precisions = split_list(*precisions);
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
     const green::FormatStudy s =

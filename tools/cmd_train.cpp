@@ -20,6 +20,7 @@
 #include "green/trainer.h"
 #include "tools/cli.h"
 #include "tools/net_options.h"
+#include "tools/weights.h"
 
 namespace wattle::cli {
 namespace {
@@ -72,14 +73,6 @@ class LossLog {
   int digits_;  // as many as the dtype needs to come back to the same bits
   std::FILE* file_ = nullptr;
 };
-
-void load_weights(nn::Module& net, const std::string& path) {
-  nn::StateDict state;
-  for (auto& [name, tensor] : io::read_safetensors(path).tensors) state.push_back({name, tensor});
-  try {
-    net.load_state_dict(state);
-  } catch (const value_error& e) { throw value_error(str(path, ": ", e.what())); }
-}
 
 void save_weights(const nn::Module& net, const std::string& path) {
   io::SafetensorsFile file;
