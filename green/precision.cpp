@@ -14,19 +14,22 @@ namespace {
 using json = nlohmann::json;
 
 Precision preset(std::string name, std::string about, DType activation, DType gradient,
-                 DType master, DType loss, std::string scaler = "none", double scale = 1) {
+                 DType master, DType loss, std::string scaler = "none", double scale = 1,
+                 std::optional<DType> loss_gradient = {}) {
   Precision p;
   p.name = std::move(name);
   p.about = std::move(about);
   p.layer = {activation, gradient};
   p.master = master;
   p.loss = loss;
+  p.loss_gradient = loss_gradient.value_or(gradient);
   p.scaler = std::move(scaler);
   p.loss_scale = scale;
   return p;
 }
 
-LayerPrecision layer_from(const json& j, LayerPrecision p, const std::string& what) {
+LayerChoice layer_from(const json& j, const std::string& what) {
+  LayerChoice p;
   if (!j.is_object())
     throw value_error(str(what, ": found ", j.type_name(), ", expected an object"));
   for (const auto& [key, value] : j.items()) {
@@ -58,7 +61,7 @@ Precision from_file(const std::string& path) {
       p.loss_scale = value.get<double>();
     } else if (key == "layers" && value.is_object()) {
       for (const auto& [layer, own] : value.items())
-        p.layers[layer] = layer_from(own, p.layer, str(path, ": layers.", layer));
+        p.layers[layer] = layer_from(own, str(path, ": layers.", layer));
     } else {
       throw value_error(str(path, ": found '", key, "', expected preset, loss_scale > 0, layers"));
     }
@@ -67,12 +70,27 @@ Precision from_file(const std::string& path) {
   return p;
 }
 
-// Into `to`; the gradient comes back in `gradient` where x itself is coded, else in x's own type.
-Tensor as(const Tensor& x, DType to, DType gradient) {
-  if (x.dtype() == to) return x;
+// Into `to`, which a layer whose gradients are `here` computes with; from codes, the gradient goes
+// back as `before`, else in x's own type.
+Tensor as(const Tensor& x, DType to, DType here, DType before) {
+  if (x.dtype() == to && (!is_coded(to) || here == before)) return x;
   CastAttr a{.to = to};
-  if (is_coded(x.dtype())) a.grad = gradient;
+  if (is_coded(x.dtype())) a.grad = before;
   return cast(x, a);
+}
+
+LayerPrecision of_layer(const Precision& p, const std::string& layer, bool last) {
+  const auto found = p.layers.find(layer);
+  static const LayerChoice none;
+  const LayerChoice& own = found == p.layers.end() ? none : found->second;
+  const DType activation = own.activation.value_or(p.layer.activation);
+  DType gradient = last ? p.loss_gradient : p.layer.gradient;
+  if (is_coded(activation) && !is_coded(gradient)) gradient = activation;  // a layer of an f32 net
+  const LayerPrecision l{activation, own.gradient.value_or(gradient)};
+  if (is_coded(l.activation) && !is_coded(l.gradient))
+    throw value_error(str("precision ", p.name, ": ", layer, " computes in ", name(l.activation),
+                          "; found gradient ", name(l.gradient), ", expected a format of codes"));
+  return l;
 }
 
 }  // namespace
@@ -86,11 +104,11 @@ const std::vector<Precision>& precisions() {
         preset("fp16", "binary16 layers, f32 master weights, loss scaling", D::fp16, D::fp16,
                D::f32, D::f32, "overflow", 65536),
         preset("fp8", "E4M3 forward, E5M2 gradients, f32 master weights, loss scaling", D::fp8_e4m3,
-               D::fp8_e5m2, D::f32, D::f32, "overflow", 4096),
+               D::fp8_e5m2, D::f32, D::f32, "overflow", 4096, D::bf16),
         preset("posit16", "posit16 everywhere", D::posit16, D::posit16, D::posit16, D::posit16,
                "saturation", 256),
         preset("posit8_mixed", "posit8 forward and backward, posit16 optimiser and loss", D::posit8,
-               D::posit8, D::posit16, D::posit16, "saturation", 1024),
+               D::posit8, D::posit16, D::posit16, "saturation", 1024, D::posit16),
         preset("posit8", "posit8 everywhere, the optimiser included", D::posit8, D::posit8,
                D::posit8, D::posit8, "saturation", 1024),
         preset("int8_qat", "f32 with int8 roundings in the forward pass", D::f32, D::f32, D::f32,
@@ -112,7 +130,10 @@ Precision precision_from(const std::string& name) {
                         ", or a file that ends in .json"));
 }
 
-void apply_precision(nn::Sequential& net, const Precision& p) {
+DType apply_precision(nn::Sequential& net, const Precision& p) {
+  std::string last;
+  for (const nn::Module::Child& c : net.children())
+    if (nn::is_contraction(*c.module)) last = c.name;
   for (const auto& [layer, own] : p.layers) {
     bool known = false;
     for (const nn::Module::Child& c : net.children())
@@ -122,24 +143,27 @@ void apply_precision(nn::Sequential& net, const Precision& p) {
           str("precision ", p.name, ": the net has no Conv2d or Linear called '", layer, "'"));
   }
   net.to(p.master);
+  LayerPrecision before = p.layer;  // the contraction that comes before
   for (const nn::Module::Child& c : net.children()) {
     nn::Hooks& h = c.module->hooks;
     if (nn::is_contraction(*c.module)) {
-      const auto own = p.layers.find(c.name);
-      const LayerPrecision l = own == p.layers.end() ? p.layer : own->second;
-      h.input = [l](const Tensor& x) { return as(x, l.activation, l.gradient); };
+      const LayerPrecision l = of_layer(p, c.name, c.name == last);
+      const DType back = before.gradient;
+      h.input = [l, back](const Tensor& x) { return as(x, l.activation, l.gradient, back); };
       // A parameter's gradient comes back in the parameter's own type.
       h.weight = [l](const Tensor& w) { return cast(w, l.activation); };
       h.bias = h.weight;
       h.weight_grad = p.master;
+      before = l;
     } else if (dynamic_cast<nn::BatchNorm2d*>(c.module.get()) ||
                dynamic_cast<nn::LayerNorm*>(c.module.get())) {
-      const LayerPrecision l = p.layer;
-      const DType master = p.master;
-      h.input = [l, master](const Tensor& x) { return as(x, master, l.gradient); };
-      h.output = [l](const Tensor& y) { return cast(y, l.activation); };
+      const DType master = p.master, activation = p.layer.activation, back = before.gradient;
+      h.input = [master, back](const Tensor& x) { return as(x, master, master, back); };
+      h.output = [activation](const Tensor& y) { return cast(y, activation); };
+      before.gradient = p.layer.gradient;
     }
   }
+  return before.gradient;
 }
 
 quant::InputRanges QatRanges::ranges() const {

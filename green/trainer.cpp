@@ -83,7 +83,7 @@ Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& i
   {
     const Scope scope("loss");
     CastAttr to{.to = p.loss};
-    if (is_coded(logits.dtype())) to.grad = p.layer.gradient;
+    if (is_coded(logits.dtype())) to.grad = p.loss_gradient;
     loss = cross_entropy(logits.dtype() == p.loss ? logits : cast(logits, to), labels);
     scaled = scaler.scale() == 1 ? loss : scale(loss, scaler.scale());
   }
@@ -119,7 +119,7 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train)
       throw value_error(str("--precision: found ", options.precision, " with dtype ",
                             name(options.dtype), ", expected f32"));
     if (precision_.int8_qat) qat_ = apply_int8_qat(*net_);
-    else apply_precision(*net_, precision_);
+    else precision_.loss_gradient = apply_precision(*net_, precision_);
   }
   optimizer_ = nn::make_optimizer(options.optimizer, net_->named_parameters(), options.lr);
   loader_ = std::make_unique<data::DataLoader>(std::move(train),

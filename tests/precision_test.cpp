@@ -28,7 +28,7 @@ struct Step {
       : precision(precision_from(name)) {
     manual_seed(7);
     net = make_net({.net = kind}, image_spec("fashion-mnist"));
-    apply_precision(*net, precision);
+    precision.loss_gradient = apply_precision(*net, precision);
     optimizer = nn::make_optimizer("adam", net->named_parameters(), 1e-3);
     images = cast(uniform({16, 1, 28, 28}, 0, 255), DType::u8);
     labels = cast(uniform({16}, 0, 9.99), DType::i64);
@@ -67,6 +67,36 @@ TEST(Precision, EveryLayerComputesInWhatItSays) {
       EXPECT_EQ(n.tensor.grad().dtype(), p.master) << p.name << " " << n.name;
     }
   }
+}
+
+// The gradient of a layer is what it sums for its bias.
+TEST(Precision, GradientsHaveTheTypeOfTheLayerTheyFlowThrough) {
+  const auto gradients = [](const std::string& file) {
+    const std::string path = testing::TempDir() + "gradients.json";
+    io::write_file(path, file);
+    Step s(path);
+    LossScaler scaler(s.precision);
+    counters().clear();
+    s.run(scaler);
+    std::map<std::string, std::string> by_layer;  // of the gradient that is summed for the bias
+    for (const Row& r : counters().rows())
+      if (r.key.phase == Phase::backward && r.key.op->name == "sum")
+        by_layer[counters().path(r.key.scope)] = name(r.key.dtype);
+    return by_layer;
+  };
+  using Map = std::map<std::string, std::string>;
+  const std::string e5m2 = "fp8_e5m2";
+  EXPECT_EQ(gradients("{\"preset\": \"fp8\"}"),
+            (Map{{"conv1", e5m2}, {"linear1", e5m2}, {"linear2", e5m2}, {"linear3", "bf16"}}));
+  EXPECT_EQ(gradients("{\"preset\": \"fp8\", \"layers\": {\"linear2\": {\"gradient\": "
+                      "\"posit16\"}, \"linear3\": {\"gradient\": \"fp8_e5m2\"}}}"),
+            (Map{{"conv1", e5m2}, {"linear1", e5m2}, {"linear2", "posit16"}, {"linear3", e5m2}}));
+  EXPECT_EQ(gradients("{\"preset\": \"fp8\", \"layers\": {\"linear2\": {\"activation\": "
+                      "\"f32\"}}}"),
+            (Map{{"conv1", e5m2}, {"linear1", e5m2}, {"linear2", "f32"}, {"linear3", "bf16"}}));
+  EXPECT_EQ(gradients("{\"preset\": \"f32\", \"layers\": {\"linear2\": {\"activation\": "
+                      "\"bf16\"}}}"),
+            (Map{{"conv1", "f32"}, {"linear1", "f32"}, {"linear2", "bf16"}, {"linear3", "f32"}}));
 }
 
 TEST(Precision, LossFallsInEveryPrecision) {
@@ -108,6 +138,8 @@ TEST(Precision, ConfigFileNamesSingleLayers) {
   refuse("{\"layers\": {}}", "preset");
   refuse("{\"preset\": \"bf16\", \"layers\": {\"conv7\": {}}}", "conv7");
   refuse("{\"preset\": \"bf16\", \"layers\": {\"conv1\": {\"activation\": \"mxfp4\"}}}", "mxfp4");
+  refuse("{\"preset\": \"bf16\", \"layers\": {\"conv1\": {\"gradient\": \"f32\"}}}",
+         "gradient f32");
   refuse("{\"preset\": \"bf16\", \"speed\": 2}", "speed");
   refuse("nonsense", "JSON");
   EXPECT_THROW(precision_from("half"), value_error);
