@@ -66,10 +66,10 @@ const OpBase& find_op(std::string_view wanted) {
   throw value_error(str("op '", wanted, "' does not exist", hint, " (`wattle ops` lists them)"));
 }
 
-Bytes default_bytes(Ins in, std::span<const Meta> out, Bits writes) {
+Bytes default_bytes(Ins in, std::span<const Meta> out, Bits writes, Bits unread) {
   Bytes b;
   for (size_t i = 0; i < in.size(); ++i) {
-    if (!in[i]) continue;
+    if (!in[i] || unread.has(static_cast<int>(i))) continue;
     bool seen = false;
     for (size_t j = 0; j < i; ++j) seen = seen || (in[j] && same_view(in[i], in[j]));
     const int64_t numel = in[i].numel(), stored = stored_elements(in[i]);

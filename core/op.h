@@ -85,6 +85,9 @@ struct SampleIn {
   /// Points where the op is not differentiable; values stay away from them.
   std::vector<double> kinks = {};
   DType int_dtype = DType::i64;  ///< of Fill::integers
+  /// The numbers themselves, row-major, where they have to fit together; `fill` then says only
+  /// whether they are integers.
+  std::vector<double> values = {};
 };
 
 template <class A>
@@ -173,6 +176,7 @@ struct Rules {
   /// Those of `writes` that this call overwrites, where an attribute decides. Null = all.
   Bits (*writes_when)(const A&) = nullptr;
   Bits aux_outs = {};  ///< results for backward only; no gradient flows to them
+  Bits aux_ins = {};   ///< operands that backward alone reads; kernels do not touch them
   /// The work depends on the data: `cost` is the upper bound, kernels call report_executed().
   bool data_dependent = false;
   /// Makes the op a view of input 0; it then has no kernels and costs nothing.
@@ -199,7 +203,7 @@ class OpBase {
   const char* file;
   int line;
   Layout layout;
-  Bits saves_in, saves_out, writes, aux_outs;
+  Bits saves_in, saves_out, writes, aux_outs, aux_ins;
   bool differentiable, is_view, data_dependent, estimated_gradient;
   std::vector<const char*> aliases;
 
@@ -269,6 +273,7 @@ class Op final : public OpBase {
     saves_out = r_.saves_out;
     writes = r_.writes;
     aux_outs = r_.aux_outs;
+    aux_ins = r_.aux_ins;
     data_dependent = r_.data_dependent;
     estimated_gradient = r_.estimated_gradient;
     differentiable = r_.backward != nullptr;
@@ -331,15 +336,15 @@ class Op final : public OpBase {
   Rules<A> r_;
 };
 
-/// Unique bytes when every operand is read once, every result written once, and every input that is
+/// Unique bytes when every operand but those in `unread` is read once, every result written once, and every input that is
 /// written in place is also written once. A tensor given twice counts once; an expanded view counts
 /// the elements that are stored.
-Bytes default_bytes(Ins in, std::span<const Meta> out, Bits writes);
+Bytes default_bytes(Ins in, std::span<const Meta> out, Bits writes, Bits unread = {});
 
 template <class A>
 Bytes Op<A>::bytes(Ins in, std::span<const Meta> out, const void* a) const {
   if (r_.view) return {};
-  return r_.bytes ? r_.bytes(in, out, as(a)) : default_bytes(in, out, written(a));
+  return r_.bytes ? r_.bytes(in, out, as(a)) : default_bytes(in, out, written(a), aux_ins);
 }
 
 template <class A>

@@ -1,0 +1,91 @@
+// counting_sort: the rows (token, choice) grouped by expert, stable, so that the order in which
+// sums are taken is that of the tokens whatever the number of threads.
+#include "moe/ops.h"
+#include "ops/indexing.h"
+
+namespace wattle {
+namespace {
+
+Metas sort_shape(Ins in, const CountingSortAttr& a) {
+  rules::arity("counting_sort", in, 1, 1);
+  rules::index_dtype("counting_sort", in, 0);
+  rules::rank("counting_sort", in, 0, 2);
+  const auto fail = [&](const char* field, auto found, const char* expected) {
+    throw value_error(
+        str("counting_sort: attribute ", field, ": found ", found, ", expected ", expected));
+  };
+  if (a.experts < 1) fail("experts", a.experts, ">= 1");
+  if (a.capacity < 0) fail("capacity", a.capacity, ">= 0, 0 for no limit");
+  if (a.priority != "choice" && a.priority != "token")
+    fail("priority", a.priority, "choice or token");
+  return {
+      {{in[0].numel()}, DType::i64}, {in[0].shape(), DType::i64}, {{a.experts + 1}, DType::i64}};
+}
+
+// Marks with -1 the rows that find their expert full; the others keep their expert in `to`.
+void admit(const Tensor& expert, const CountingSortAttr& a, int64_t* to) {
+  const int64_t tokens = expert.size(0), k = expert.size(1);
+  std::vector<int64_t> taken(static_cast<size_t>(a.experts));
+  const auto row = [&](int64_t r) {
+    const int64_t e = rules::index_at(expert, r);
+    int64_t& n = taken[static_cast<size_t>(e)];
+    to[r] = a.capacity > 0 && n >= a.capacity ? -1 : (++n, e);
+  };
+  if (a.capacity > 0 && a.priority == "choice") {
+    for (int64_t c = 0; c < k; ++c)
+      for (int64_t t = 0; t < tokens; ++t) row(t * k + c);
+  } else {
+    for (int64_t r = 0; r < tokens * k; ++r) row(r);
+  }
+}
+
+void sort_ref(Ins in, Outs out, const CountingSortAttr& a) {
+  indexing::check_range("counting_sort", in[0], a.experts);
+  const int64_t rows = in[0].numel();
+  int64_t* const order = out[0].data<int64_t>();
+  int64_t* const position = out[1].data<int64_t>();
+  int64_t* const offsets = out[2].data<int64_t>();
+  admit(in[0], a, position);  // the expert of each row for now
+  std::fill(offsets, offsets + a.experts + 1, 0);
+  for (int64_t r = 0; r < rows; ++r)
+    if (position[r] >= 0) ++offsets[position[r] + 1];
+  for (int64_t e = 0; e < a.experts; ++e) offsets[e + 1] += offsets[e];
+  std::vector<int64_t> next(offsets, offsets + a.experts);
+  for (int64_t r = 0; r < rows; ++r) {
+    if (position[r] < 0) continue;
+    const int64_t slot = next[static_cast<size_t>(position[r])]++;
+    order[slot] = r;
+    position[r] = slot;
+  }
+  std::fill(order + offsets[a.experts], order + rows, int64_t{-1});
+}
+
+SampleIn experts(const Shape& s, double n, DType t = DType::i64) {
+  return {s, 0, n, SampleIn::integers, {}, t};
+}
+
+// Integer work, per row: one comparison with the capacity, three additions (taken, counted,
+// placed).
+const Op<CountingSortAttr> op{{
+    .name = "counting_sort",
+    .doc = "Rows grouped by expert",
+    .equation = "order: rows by expert; position: its inverse; offsets: sums of rows per expert",
+    .shape = sort_shape,
+    .cost =
+        [](Ins in, std::span<const Meta>, const CountingSortAttr& a) {
+          return Cost{.add = 3 * in[0].numel() + a.experts, .cmp = in[0].numel()};
+        },
+    .kernels = {{"ref", sort_ref}},
+    .samples = {{{experts({5, 2}, 4)}, {4}},
+                {{experts({1, 1}, 1)}, {1}},
+                {{experts({7, 3}, 5, DType::i32)}, {5, 3}},
+                {{experts({7, 3}, 37)}, {37, 1, "token"}}},
+}};
+
+}  // namespace
+
+Tensors counting_sort(const Tensor& expert, const CountingSortAttr& attr) {
+  return op({expert}, attr);
+}
+
+}  // namespace wattle
