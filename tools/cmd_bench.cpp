@@ -23,6 +23,7 @@
 namespace wattle::cli {
 
 void bench_formats(int repeats, bool as_json);  // bench_formats.cpp
+void bench_moe(int repeats, bool as_json);      // bench_moe.cpp
 
 namespace {
 
@@ -148,12 +149,18 @@ void add_bench(CLI::App& app) {
       ->callback(time_windows);
   auto* f = c->add_subcommand("formats", "Number formats against f32 and their references");
   auto repeats = std::make_shared<int>(9);
-  auto formats_json = std::make_shared<bool>(false);
+  auto as_json = std::make_shared<bool>(false);
   f->add_option("--repeats", *repeats, "Timings of each side")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  f->add_flag("--json", *formats_json, "Result as JSON");
-  f->callback([=] { bench_formats(*repeats, *formats_json); });
+  f->add_flag("--json", *as_json, "Result as JSON");
+  f->callback([=] { bench_formats(*repeats, *as_json); });
+  auto* m = c->add_subcommand("moe", "A mixture of experts against dense layers and plain loops");
+  m->add_option("--repeats", *repeats, "Timings of each side")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  m->add_flag("--json", *as_json, "Result as JSON");
+  m->callback([=] { bench_moe(*repeats, *as_json); });
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);

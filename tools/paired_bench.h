@@ -1,0 +1,83 @@
+// Two ways to do the same thing, timed in turn: A B A B ...; medians and their ratio.
+#pragma once
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "core/callable.h"
+#include "core/parallel.h"
+#include "core/simd.h"
+#include "tools/cli.h"
+
+namespace wattle::cli {
+
+using Work = Callable<void()>;
+
+inline double seconds(const Work& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// One comparison: medians of `ours` and `other`, timed in turn, and how one stands to the other.
+struct Line {
+  std::string what, against;
+  double ours = 0, other = 0, ratio = 0, wanted = 0;
+  bool at_most = true;  ///< the ratio is to stay below `wanted`; else above
+  bool holds() const { return at_most ? ratio <= wanted : ratio >= wanted; }
+};
+
+class Bench {
+ public:
+  explicit Bench(int repeats) : repeats_(repeats) {}
+  // ratio = ours / other where it is to be small, other / ours where it is to be large
+  void compare(const std::string& what, const Work& ours, const std::string& against,
+               const Work& other, double wanted, bool at_most) {
+    std::vector<double> a, b;
+    ours();
+    other();
+    for (int i = 0; i < repeats_; ++i) {
+      a.push_back(seconds(ours));
+      b.push_back(seconds(other));
+    }
+    std::sort(a.begin(), a.end());
+    std::sort(b.begin(), b.end());
+    Line l{what, against, a[a.size() / 2], b[b.size() / 2]};
+    l.ratio = at_most ? l.ours / l.other : l.other / l.ours;
+    l.wanted = wanted;
+    l.at_most = at_most;
+    lines.push_back(l);
+  }
+  std::vector<Line> lines;
+
+  void print(bool as_json) const {
+    if (as_json) return print_json();
+    std::printf("%s, %d thread%s, medians of %d in turn\n", simd::level_name(simd::level()),
+                num_threads(), num_threads() == 1 ? "" : "s", repeats_);
+    for (const Line& l : lines)
+      std::printf("%s%10.3f ms  %s%10.3f ms  %7.2fx  (%s %g)%s\n", cell(l.what, 32).c_str(),
+                  l.ours * 1e3, cell(l.against, 18).c_str(), l.other * 1e3, l.ratio,
+                  l.at_most ? "at most" : "at least", l.wanted, l.holds() ? "" : "  short of it");
+  }
+
+ private:
+  void print_json() const {
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const Line& l : lines)
+      all.push_back({{"what", l.what},
+                     {"against", l.against},
+                     {"seconds", l.ours},
+                     {"seconds_against", l.other},
+                     {"ratio", l.ratio},
+                     {"wanted", l.wanted},
+                     {"at_most", l.at_most},
+                     {"holds", l.holds()}});
+    const nlohmann::ordered_json j{
+        {"isa", simd::level_name(simd::level())}, {"threads", num_threads()}, {"lines", all}};
+    std::printf("%s\n", j.dump(1).c_str());
+  }
+  int repeats_;
+};
+
+}  // namespace wattle::cli
