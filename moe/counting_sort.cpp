@@ -22,16 +22,17 @@ Metas sort_shape(Ins in, const CountingSortAttr& a) {
       {{in[0].numel()}, DType::i64}, {in[0].shape(), DType::i64}, {{a.experts + 1}, DType::i64}};
 }
 
-// Marks with -1 the rows that find their expert full; the others keep their expert in `to`.
-void admit(const Tensor& expert, const CountingSortAttr& a, int64_t* to) {
-  const int64_t tokens = expert.size(0), k = expert.size(1);
-  std::vector<int64_t> taken(static_cast<size_t>(a.experts));
+// The expert of each row, or -1 where it finds its expert full; counts[e] = rows that e takes.
+template <class I>
+void admit(const I* expert, int64_t tokens, int64_t k, const CountingSortAttr& a, int64_t* to,
+           int64_t* counts) {
   const auto row = [&](int64_t r) {
-    const int64_t e = rules::index_at(expert, r);
-    int64_t& n = taken[static_cast<size_t>(e)];
-    to[r] = a.capacity > 0 && n >= a.capacity ? -1 : (++n, e);
+    int64_t& n = counts[expert[r]];
+    to[r] = n >= a.capacity ? -1 : (++n, expert[r]);
   };
-  if (a.capacity > 0 && a.priority == "choice") {
+  if (a.capacity == 0) {
+    for (int64_t r = 0; r < tokens * k; ++r) ++counts[to[r] = expert[r]];
+  } else if (a.priority == "choice") {
     for (int64_t c = 0; c < k; ++c)
       for (int64_t t = 0; t < tokens; ++t) row(t * k + c);
   } else {
@@ -41,14 +42,14 @@ void admit(const Tensor& expert, const CountingSortAttr& a, int64_t* to) {
 
 void sort_ref(Ins in, Outs out, const CountingSortAttr& a) {
   indexing::check_range("counting_sort", in[0], a.experts);
-  const int64_t rows = in[0].numel();
+  const int64_t tokens = in[0].size(0), k = in[0].size(1), rows = tokens * k;
   int64_t* const order = out[0].data<int64_t>();
-  int64_t* const position = out[1].data<int64_t>();
+  int64_t* const position = out[1].data<int64_t>();  // the expert of each row for now
   int64_t* const offsets = out[2].data<int64_t>();
-  admit(in[0], a, position);  // the expert of each row for now
   std::fill(offsets, offsets + a.experts + 1, 0);
-  for (int64_t r = 0; r < rows; ++r)
-    if (position[r] >= 0) ++offsets[position[r] + 1];
+  if (in[0].dtype() == DType::i64)
+    admit(in[0].data<int64_t>(), tokens, k, a, position, offsets + 1);
+  else admit(in[0].data<int32_t>(), tokens, k, a, position, offsets + 1);
   for (int64_t e = 0; e < a.experts; ++e) offsets[e + 1] += offsets[e];
   std::vector<int64_t> next(offsets, offsets + a.experts);
   for (int64_t r = 0; r < rows; ++r) {

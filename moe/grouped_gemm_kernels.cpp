@@ -1,7 +1,7 @@
 // One list of tasks for all groups, the largest first: groups as units would leave threads idle as
-// soon as one is larger than the others. A task copies the rows that it needs side by side into a
-// buffer that stays in the second-level cache, and hands them to the dense product. Every sum runs
-// along k in one chain, whatever the task, so cutting does not change bits.
+// soon as one is larger than the others. The dense product does a task, and reads the rows of
+// tokens where they lie. Every sum runs along k in one chain, whatever the task, so cutting does
+// not change bits.
 #include <algorithm>
 #include <vector>
 
@@ -86,8 +86,8 @@ void multiply(const Groups& g, const float* x, const Weights& w, float* y) {
     const gemm::MatView b =
         w.transposed ? gemm::MatView{we + t.col * w.k, 1, w.k} : gemm::MatView{we + t.col, w.n, 1};
     gemm::sgemm<Isa>(t.end - t.begin, t.col_end - t.col, w.k,
-                     gathered(x, g.rows, t.begin, t.end, 0, w.k, w.k, 0), b,
-                     y + t.begin * w.n + t.col, w.n);
+                     {g.rows ? x : x + t.begin * w.k, w.k, 1, g.rows ? g.rows + t.begin : nullptr},
+                     b, y + t.begin * w.n + t.col, w.n);
   });
 }
 

@@ -1,8 +1,8 @@
 // topk_gate: s = softmax or sigmoid of the logits; the K experts with the largest s + bias;
 //   weight_k = s[expert_k], over their sum if asked, times route_scale.
 // Backward: ds[expert_k] += dweight_k, through the sum if there is one, then through the score.
-#include "core/simd_math.h"
 #include "moe/ops.h"
+#include "moe/topk_gate_lanes.h"
 #include "ops/order.h"
 
 namespace wattle {
@@ -107,129 +107,82 @@ void weigh(const T* s, const int64_t* expert, const TopkGateAttr& a, T* weight) 
   for (int64_t k = 0; a.route_scale != 1 && k < a.k; ++k) weight[k] *= T(a.route_scale);
 }
 
-// Calls fn(t, list) for every token, with room for its experts; the given ones are in the list.
-template <class T, class Fn>
-void each_token(Ins in, Outs out, const TopkGateAttr& a, Fn&& fn) {
+void gate_ref(Ins in, Outs out, const TopkGateAttr& a) {
   const int64_t tokens = in[0].size(0), n = in[0].size(1);
   if (has(in, 2)) indexing::check_range("topk_gate", in[2], n);
-  int64_t* const expert = out[1].data<int64_t>();
-  T* const weight = out[0].data<T>();
-  const T* const scores = out[2].data<T>();
-  parallel_for(tokens, 1 + indexing::grain<T>(1 << 12) / (n + 1), [&](int64_t b, int64_t e) {
-    std::vector<int64_t> list(static_cast<size_t>(a.skip + a.k));
-    fn(b, e, [&](int64_t t, auto&& pick) {
-      if (has(in, 2)) {
-        for (int64_t k = 0; k < a.k; ++k)
-          list[static_cast<size_t>(a.skip + k)] = rules::index_at(in[2], t * a.k + k);
-      } else {
-        pick(list.data());
-      }
-      std::copy_n(list.data() + a.skip, a.k, expert + t * a.k);
-      weigh(scores + t * n, expert + t * a.k, a, weight + t * a.k);
-    });
-  });
-}
-
-void gate_ref(Ins in, Outs out, const TopkGateAttr& a) {
-  const int64_t n = in[0].size(1);
   dispatch_floating("topk_gate", in[0].dtype(), [&]<class T>() {
     const T* const bias = has(in, 1) && !has(in, 2) ? in[1].data<T>() : nullptr;
-    each_token<T>(in, out, a, [&](int64_t b, int64_t e, auto&& token) {
-      std::vector<T> work;
-      for (int64_t t = b; t < e; ++t) {
-        T* const s = out[2].data<T>() + t * n;
-        score_row(in[0].data<T>() + t * n, n, a.score == "softmax", s);
-        token(t, [&](int64_t* list) { choose(s, bias, n, a, work, list); });
+    std::vector<T> work;
+    std::vector<int64_t> list(static_cast<size_t>(a.skip + a.k));
+    for (int64_t t = 0; t < tokens; ++t) {
+      T* const s = out[2].data<T>() + t * n;
+      int64_t* const expert = out[1].data<int64_t>() + t * a.k;
+      score_row(in[0].data<T>() + t * n, n, a.score == "softmax", s);
+      if (has(in, 2)) {
+        for (int64_t k = 0; k < a.k; ++k) expert[k] = rules::index_at(in[2], t * a.k + k);
+      } else {
+        choose(s, bias, n, a, work, list.data());
+        std::copy_n(list.data() + a.skip, a.k, expert);
       }
-    });
+      weigh(s, expert, a, out[0].data<T>() + t * a.k);
+    }
   });
 }
 
-// ---- vector kernel: whole vectors of experts, the rest padded with -infinity ----
+// ---- vector kernel (moe/topk_gate_lanes.h) ----
 
-template <int N>
-WATTLE_FORCE_INLINE float max_of(simd::f32<N> v) {
-  float t[N];
-  simd::store<N>(t, v);
-  for (int w = N / 2; w > 0; w /= 2)
-    for (int i = 0; i < w; ++i) t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
-  return t[0];
-}
+// Experts of one token from column `lane` of the lists, or the given ones, or the scalar way.
+struct Finish {
+  Ins in;
+  Outs out;
+  const TopkGateAttr& a;
+  const float* bias;
+  int64_t n;
+  std::vector<float> work = {};
+  std::vector<int64_t> chosen = {};
 
-// x [padded] -> scores in place. The sum runs over vectors, then over lanes.
-template <int N>
-WATTLE_FORCE_INLINE void score_vectors(float* x, int64_t n, int64_t padded, bool softmax) {
-  using V = simd::f32<N>;
-  if (!softmax) {
-    for (int64_t i = 0; i < padded; i += N)
-      simd::store<N>(x + i, simd::sigmoid<N>(simd::load<N>(x + i)));
-    return;
+  void token(int64_t t, const float* list, int lanes, int lane) {
+    int64_t* const expert = out[1].data<int64_t>() + t * a.k;
+    const float* const s = out[2].data<float>() + t * n;
+    if (has(in, 2)) {
+      for (int64_t k = 0; k < a.k; ++k) expert[k] = rules::index_at(in[2], t * a.k + k);
+    } else if (list) {
+      for (int64_t k = 0; k < a.k; ++k)
+        expert[k] = static_cast<int64_t>(list[(a.skip + k) * lanes + lane]);
+    } else {
+      chosen.resize(static_cast<size_t>(a.skip + a.k));
+      choose(s, bias, n, a, work, chosen.data());
+      std::copy_n(chosen.data() + a.skip, a.k, expert);
+    }
+    weigh(s, expert, a, out[0].data<float>() + t * a.k);
   }
-  V m = simd::load<N>(x);
-  for (int64_t i = N; i < padded; i += N) m = simd::max<N>(m, simd::load<N>(x + i));
-  const float top = max_of<N>(m);
-  V sum{};
-  for (int64_t i = 0; i < padded; i += N) {
-    const V y = simd::exp<N>(simd::load<N>(x + i) - top);  // 0 in the padding
-    simd::store<N>(x + i, y);
-    sum += y;
-  }
-  const float total = simd::hsum<N>(sum);
-  for (int64_t i = 0; i < padded; i += N) simd::store<N>(x + i, simd::load<N>(x + i) / total);
-  (void)n;
-}
+};
 
-// The `want` largest of key [padded], which it destroys. False where a key is not a number or
-// nothing but -infinity is left: the caller then takes the scalar way.
-template <int N>
-WATTLE_FORCE_INLINE bool pick_vectors(float* key, int64_t padded, int64_t want, int64_t* list) {
-  using V = simd::f32<N>;
-  constexpr float lowest = -std::numeric_limits<float>::infinity();
-  V unordered{};
-  for (int64_t i = 0; i < padded; i += N) {
-    const V x = simd::load<N>(key + i);
-    unordered += x - x;  // 0, or not-a-number where x is that or infinite
-  }
-  const bool finite = simd::hsum<N>(unordered) == 0;
-  for (int64_t k = 0; finite && k < want; ++k) {
-    V m = simd::load<N>(key);
-    for (int64_t i = N; i < padded; i += N) m = simd::max<N>(m, simd::load<N>(key + i));
-    const float top = max_of<N>(m);
-    int64_t at = 0;
-    while (key[at] != top) ++at;
-    list[k] = at;
-    key[at] = lowest;
-  }
-  return finite;
+bool in_lanes(Ins in, const TopkGateAttr& a) {
+  return a.groups == 1 && !has(in, 2) && a.skip + a.k <= gate::kChosen;
 }
 
 template <class Isa>
 void gate_simd(Ins in, Outs out, const TopkGateAttr& a) {
-  const int64_t n = in[0].size(1), padded = (n + Isa::width - 1) / Isa::width * Isa::width;
-  const bool softmax = a.score == "softmax";
+  const int64_t tokens = in[0].size(0), n = in[0].size(1);
+  if (has(in, 2)) indexing::check_range("topk_gate", in[2], n);
+  const bool softmax = a.score == "softmax", lists = in_lanes(in, a);
   const float* const bias = has(in, 1) && !has(in, 2) ? in[1].data<float>() : nullptr;
-  each_token<float>(in, out, a, [&](int64_t b, int64_t e, auto&& token) {
-    std::vector<float> row(static_cast<size_t>(padded)), key(row), work;
-    for (int64_t t = b; t < e; ++t) {
-      float* const s = out[2].data<float>() + t * n;
-      std::copy_n(in[0].data<float>() + t * n, n, row.data());
-      std::fill(row.begin() + n, row.end(), -std::numeric_limits<float>::infinity());
-      Isa::call([&]<int N>()
-                    WATTLE_INLINE_BODY { score_vectors<N>(row.data(), n, padded, softmax); });
-      std::copy_n(row.data(), n, s);
-      token(t, [&](int64_t* list) {
-        bool done = false;
-        if (a.groups == 1) {
-          for (int64_t i = 0; i < n; ++i)
-            key[static_cast<size_t>(i)] = s[i] + (bias ? bias[i] : 0.0f);
-          // Padding below every key: finite, or pick_vectors would refuse.
-          std::fill(key.begin() + n, key.end(), -std::numeric_limits<float>::max());
-          Isa::call([&]<int N>() WATTLE_INLINE_BODY {
-            done = pick_vectors<N>(key.data(), padded, a.skip + a.k, list);
-          });
-        }
-        if (!done) choose(s, bias, n, a, work, list);
+  parallel_for(tokens, 64, [&](int64_t begin, int64_t end) {
+    std::vector<float> lanes(static_cast<size_t>(n * Isa::width)), list(gate::kChosen * Isa::width);
+    Finish finish{in, out, a, bias, n};
+    for (int64_t t = begin; t < end; t += Isa::width) {
+      const int count = static_cast<int>(std::min<int64_t>(Isa::width, end - t));
+      bool done = false;
+      Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+        float* const s = lanes.data();
+        gemm::detail::pack_transposed<N>(in[0].data<float>() + t * n, n, count, n, s, N);
+        gate::score_lanes<N>(s, n, softmax);
+        gate::rows_of_lanes<N>(s, n, count, out[2].data<float>() + t * n);
+        done = lists && gate::pick_lanes<N>(s, bias, n, a.skip + a.k, list.data());
       });
+      for (int i = 0; i < count; ++i)
+        finish.token(t + i, done ? list.data() : nullptr, Isa::width, i);
     }
   });
 }
@@ -258,13 +211,14 @@ Cost gate_cost(Ins in, std::span<const Meta>, const TopkGateAttr& a) {
   return c * t;
 }
 
-// The vector kernel looks through all experts once per choice.
-template <class Isa>
+// The vector kernel compares every expert with every place of the list, of 1, 2, 4, 8 or 16.
 Cost gate_executes(Ins in, const Cost& declared, const TopkGateAttr& a) {
   Cost c = declared;
-  const int64_t n = in[0].size(1), padded = (n + Isa::width - 1) / Isa::width * Isa::width;
-  if (!has(in, 2) && a.groups == 1)
-    c.cmp += in[0].size(0) * ((a.skip + a.k) * padded - choice_comparisons(n, has(in, 1), a));
+  const int64_t n = in[0].size(1);
+  if (in_lanes(in, a))
+    c.cmp += in[0].size(0) *
+             (n * static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(a.skip + a.k))) -
+              choice_comparisons(n, has(in, 1), a));
   return c;
 }
 
@@ -380,11 +334,9 @@ const Op<TopkGateAttr> op{{
     .shape = gate_shape,
     .cost = gate_cost,
     .bytes = gate_bytes,
-    .kernels = {simd_kernel<simd::Avx512>(gate_simd<simd::Avx512>, nullptr,
-                                          gate_executes<simd::Avx512>),
-                simd_kernel<simd::Avx2>(gate_simd<simd::Avx2>, nullptr, gate_executes<simd::Avx2>),
-                simd_kernel<simd::Portable>(gate_simd<simd::Portable>, nullptr,
-                                            gate_executes<simd::Portable>),
+    .kernels = {simd_kernel<simd::Avx512>(gate_simd<simd::Avx512>, nullptr, gate_executes),
+                simd_kernel<simd::Avx2>(gate_simd<simd::Avx2>, nullptr, gate_executes),
+                simd_kernel<simd::Portable>(gate_simd<simd::Portable>, nullptr, gate_executes),
                 {"ref", gate_ref}},
     .saves_out = {1, 2},
     .backward = gate_backward,

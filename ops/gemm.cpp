@@ -150,6 +150,21 @@ struct Block {
 };
 
 template <class Isa>
+constexpr int64_t strip_floats = (kDepth<Isa> + 16) * kTileRows<Isa> + 16;
+
+// Picked rows side by side, contiguous along k. kDepth + 16 is not a multiple of 512.
+void gather_strip(Strip& s, const MatView& a, int64_t r0, int rows, int64_t p0, float* to) {
+  const int64_t ld = s.k + 16 - s.k % 16;
+  for (int i = 0; i < rows; ++i) {
+    const float* const from = a.p + a.rows[r0 + i] * a.row_stride + p0 * a.col_stride;
+    if (a.col_stride == 1) std::copy_n(from, s.k, to + i * ld);
+    else
+      for (int64_t p = 0; p < s.k; ++p) to[i * ld + p] = from[p * a.col_stride];
+  }
+  s.a = to, s.a_rs = ld, s.a_cs = 1;
+}
+
+template <class Isa>
 void run_strip(const Problem<Isa>& g, const Block& x, int64_t tile) {
   const int64_t r0 = tile * g.m / g.cut.tiles, r1 = (tile + 1) * g.m / g.cut.tiles;
   const int rows = static_cast<int>(r1 - r0);
@@ -157,10 +172,11 @@ void run_strip(const Problem<Isa>& g, const Block& x, int64_t tile) {
   s.a = g.a.p + r0 * g.a.row_stride + x.p0 * g.a.col_stride;
   s.a_rs = g.a.row_stride, s.a_cs = g.a.col_stride;
   s.k = x.p1 - x.p0, s.n = x.col_end - x.col;
+  if (g.a.rows) gather_strip(s, g.a, r0, rows, x.p0, scratch(kSlotStrip, strip_floats<Isa>));
   const bool apart = s.a_cs == 1 && !crowded(s.a_rs);
   const bool side_by_side = s.a_rs == 1 && !crowded(s.a_cs) && s.n <= kInPlaceCols<Isa>;
   if (!apart && !side_by_side) {
-    float* packed = scratch(kSlotStrip, kDepth<Isa> * kTileRows<Isa> + 16);
+    float* packed = scratch(kSlotStrip, strip_floats<Isa>);
     Isa::call([&]<int N>() WATTLE_INLINE_BODY {
       detail::pack_strip<N>(s.a, s.a_rs, s.a_cs, rows, s.k, packed);
     });
@@ -227,7 +243,7 @@ void multiply(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, i
   for (int64_t p = 0; p < k; p += deep)
     for (int64_t j = 0; j < n; j += wide) {
       const int64_t ni = std::min(wide, n - j), ki = std::min(deep, k - p);
-      const MatView ap{a.p + p * a.col_stride, a.row_stride, a.col_stride};
+      const MatView ap{a.p + p * a.col_stride, a.row_stride, a.col_stride, a.rows};
       const MatView bp{b.p + p * b.row_stride + j * b.col_stride, b.row_stride, b.col_stride};
       const Epilogue ep{e.bias_n && p == 0 ? e.bias_n + j : nullptr, e.accumulate || p > 0};
       Cut piece = cut<Isa>(m, ni, ki, bp, false);
@@ -263,7 +279,7 @@ void multiply_split(int64_t m, int64_t n, int64_t k, int64_t parts, MatView a, M
   float* const partial = scratch(kSlotPartials, parts * m * n);
   parallel_chunks(parts, [&](int64_t s) {
     const int64_t p0 = s * k / parts, p1 = (s + 1) * k / parts;
-    const MatView ap{a.p + p0 * a.col_stride, a.row_stride, a.col_stride};
+    const MatView ap{a.p + p0 * a.col_stride, a.row_stride, a.col_stride, a.rows};
     const MatView bp{b.p + p0 * b.row_stride, b.row_stride, b.col_stride};
     multiply<Isa>(m, n, p1 - p0, ap, bp, partial + s * m * n, n, {}, true);
   });
@@ -313,9 +329,10 @@ void sgemm(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int6
   if (m <= 0 || n <= 0) return;
   if (k <= 0) return empty_sum(m, n, c, ldc, e);
   if (a.col_stride == 1 && b.row_stride == 1) {
+    const float* const first = a.rows ? a.p + a.rows[0] * a.row_stride : a.p;
     if (m == 1)
-      return run_dots<Isa>({n, k, a.p, b.p, b.col_stride, c, 1, e.bias_n, 1, e.accumulate});
-    if (n == 1)
+      return run_dots<Isa>({n, k, first, b.p, b.col_stride, c, 1, e.bias_n, 1, e.accumulate});
+    if (n == 1 && !a.rows)
       return run_dots<Isa>({m, k, b.p, a.p, a.row_stride, c, ldc, e.bias_n, 0, e.accumulate});
   }
   constexpr int64_t kPart = 1024, kPartials = 1 << 19;

@@ -7,10 +7,13 @@
 namespace wattle::gemm {
 
 /// A matrix in memory: element (i, j) is p[i * row_stride + j * col_stride]. Strides count elements
-/// and may be anything, so a transposed view costs nothing.
+/// and may be anything, so a transposed view costs nothing. With `rows`, which only the left
+/// operand of sgemm may have, row i is rows[i]: a product of picked rows that are copied a strip at
+/// a time.
 struct MatView {
   const float* p;
   int64_t row_stride, col_stride;
+  const int64_t* rows = nullptr;
 };
 
 /// What happens to the product on its way into C.

@@ -3,6 +3,7 @@
 
 #include "autograd/tape.h"
 #include "core/parallel.h"
+#include "core/rng.h"
 #include "tests/moe_cases.h"
 
 namespace wattle::moe {

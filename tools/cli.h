@@ -17,6 +17,7 @@ void add_quantize(CLI::App& app);
 void add_advise(CLI::App& app);
 void add_meter(CLI::App& app);
 void add_mlflow(CLI::App& app);
+void add_moe(CLI::App& app);
 void add_op(CLI::App& app);
 void add_ops(CLI::App& app);
 void add_study(CLI::App& app);

@@ -90,6 +90,7 @@ int main(int argc, char** argv) {
   cli::add_experiment(app);
   cli::add_carbon(app);
   cli::add_mlflow(app);
+  cli::add_moe(app);
   cli::add_calibrate(app);
   try {
     app.parse(argc, argv);

@@ -1,0 +1,123 @@
+// wattle moe: what mixtures of experts cost.
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "moe/model_cost.h"
+#include "tools/cli.h"
+
+namespace wattle::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+using moe::ModelConfig;
+
+json to_json(const ModelConfig& m, int64_t sequence) {
+  const moe::ParameterCount all = parameters(m, false), active = parameters(m, true);
+  json touched = json::object();
+  for (int64_t t : {1, 4, 8, 32, 128, 512})
+    touched[std::to_string(t)] = weight_bytes_touched(m, t, 2);
+  const auto count = [](const moe::ParameterCount& p) {
+    return json{{"embedding", p.embedding}, {"head", p.head},       {"attention", p.attention},
+                {"dense", p.dense},         {"experts", p.experts}, {"shared", p.shared},
+                {"gate", p.gate},           {"norm", p.norm}};
+  };
+  json j{{"model", m.name},
+         {"source", m.source},
+         {"sequence", sequence},
+         {"flops_per_sequence", flops_per_sequence(m, sequence)},
+         {"params_total", all.total()},
+         {"params_active", active.total()},
+         {"params_active_without_input_embedding", active.total() - active.embedding},
+         {"params_total_by_part", count(all)},
+         {"params_active_by_part", count(active)},
+         {"weight_bytes_touched_bf16", touched}};
+  if (m.published_tflop) j["flops_per_sequence_published"] = *m.published_tflop * 1e12;
+  return j;
+}
+
+void print_table(int64_t sequence) {
+  std::printf(
+      "FLOPs: forward and backward of one sequence, T (6 active weights + 12 L d T + 6 V d); "
+      "gates and norms not counted\n"
+      "weights: both embeddings counted; in brackets the active ones without the input "
+      "embedding\n\n");
+  std::printf("%s%8s%14s%14s%11s%11s%12s\n", cell("model", 24).c_str(), "tokens", "10^12 FLOP",
+              "published", "10^9 all", "active", "(no input)");
+  for (const ModelConfig& m : moe::model_presets()) {
+    const int64_t t = sequence > 0 ? sequence : m.sequence;
+    const moe::ParameterCount all = parameters(m, false), active = parameters(m, true);
+    const std::string published =
+        m.published_tflop && t == m.sequence ? str(*m.published_tflop) : "-";
+    std::printf("%s%8lld%14.2f%14s%11.3f%11.3f%12.3f\n", cell(m.name, 24).c_str(),
+                static_cast<long long>(t), flops_per_sequence(m, t) * 1e-12, published.c_str(),
+                static_cast<double>(all.total()) * 1e-9, static_cast<double>(active.total()) * 1e-9,
+                static_cast<double>(active.total() - active.embedding) * 1e-9);
+  }
+}
+
+void print_one(const ModelConfig& m, int64_t sequence, const ModelConfig& dense) {
+  const moe::ParameterCount all = parameters(m, false), active = parameters(m, true);
+  std::printf("%s (%s)\n", m.name.c_str(), m.source.c_str());
+  std::printf("  FLOPs of a sequence of %lld tokens, forward and backward: %.4g\n",
+              static_cast<long long>(sequence), flops_per_sequence(m, sequence));
+  std::printf("\n  weights%17s%18s\n", "all", "one token meets");
+  const auto row = [&](const char* name, int64_t a, int64_t b) {
+    std::printf("  %s%14lld%18lld\n", cell(name, 10).c_str(), static_cast<long long>(a),
+                static_cast<long long>(b));
+  };
+  row("embedding", all.embedding, active.embedding), row("head", all.head, active.head);
+  row("attention", all.attention, active.attention), row("dense", all.dense, active.dense);
+  row("experts", all.experts, active.experts), row("shared", all.shared, active.shared);
+  row("gate", all.gate, active.gate), row("norm", all.norm, active.norm);
+  row("sum", all.total(), active.total());
+  std::printf(
+      "\n  weight bytes that a step touches, bf16, if routing were uniform (%s beside it)\n",
+      dense.name.c_str());
+  for (int64_t t : {1, 2, 4, 5, 8, 16, 32, 64, 128, 512})
+    std::printf("  %6lld tokens %10.2f GB  %6.2fx\n", static_cast<long long>(t),
+                weight_bytes_touched(m, t, 2) * 1e-9,
+                weight_bytes_touched(m, t, 2) / weight_bytes_touched(dense, t, 2));
+  const auto even = break_even_tokens(m, dense);
+  std::printf(even ? "  from %lld tokens on it touches more than %s\n"
+                   : "  at no number of tokens more than the other\n",
+              static_cast<long long>(even.value_or(0)), dense.name.c_str());
+  std::printf("  resident in bf16 whatever is active: %.2f GB\n",
+              static_cast<double>(all.total()) * 2e-9);
+}
+
+}  // namespace
+
+void add_moe(CLI::App& app) {
+  auto* c = app.add_subcommand("moe", "Mixtures of experts: what they cost");
+  c->require_subcommand(1);
+  auto* f =
+      c->add_subcommand("flops", "FLOPs, weights and weight bytes of a model, from shapes alone");
+  auto config = std::make_shared<std::string>(),
+       dense = std::make_shared<std::string>("deepseek-7b");
+  auto sequence = std::make_shared<int64_t>(0);
+  auto as_json = std::make_shared<bool>(false);
+  f->add_option("--config", *config, "A preset or a .json file; without it a table of all presets");
+  f->add_option("--seq", *sequence, "Tokens of a sequence (default: the model's own)")
+      ->check(CLI::PositiveNumber);
+  f->add_option("--dense", *dense, "The model whose weight bytes stand beside it")
+      ->capture_default_str();
+  f->add_flag("--json", *as_json, "Result as JSON");
+  f->callback([=] {
+    if (config->empty() && !*as_json) return print_table(*sequence);
+    if (config->empty()) {
+      json all = json::array();
+      for (const ModelConfig& m : moe::model_presets())
+        all.push_back(to_json(m, *sequence > 0 ? *sequence : m.sequence));
+      std::printf("%s\n", all.dump(1).c_str());
+      return;
+    }
+    const ModelConfig m = moe::model_from(*config);
+    const int64_t t = *sequence > 0 ? *sequence : m.sequence;
+    if (*as_json) std::printf("%s\n", to_json(m, t).dump(1).c_str());
+    else print_one(m, t, moe::model_from(*dense));
+  });
+}
+
+}  // namespace wattle::cli
