@@ -80,7 +80,7 @@ TEST(Precision, GradientsHaveTheTypeOfTheLayerTheyFlowThrough) {
     s.run(scaler);
     std::map<std::string, std::string> by_layer;  // of the gradient that is summed for the bias
     for (const Row& r : counters().rows())
-      if (r.key.phase == Phase::backward && r.key.op->name == "sum")
+      if (r.key.phase == Phase::backward && std::string_view(r.key.op->name) == "sum")
         by_layer[counters().path(r.key.scope)] = name(r.key.dtype);
     return by_layer;
   };
