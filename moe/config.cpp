@@ -1,6 +1,9 @@
 #include "moe/config.h"
 
+#include <fstream>
+
 #include "core/error.h"
+#include "moe/json_fields.h"
 
 namespace wattle::moe {
 namespace {
@@ -46,6 +49,21 @@ void check(const MoEConfig& c) {
   if (c.capacity_factor < 0) fail("capacity_factor", c.capacity_factor, ">= 0, 0 for no limit");
   if (c.bias_update_rate < 0) fail("bias_update_rate", c.bias_update_rate, ">= 0");
   check_routing(c);
+}
+
+Json json_of_file(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) throw io_error(str(path, ": cannot be opened"));
+  try {
+    return Json::parse(in);
+  } catch (const Json::exception& e) { throw io_error(str(path, ": is not JSON: ", e.what())); }
+}
+
+MoEConfig config_from(const std::string& path) {
+  MoEConfig c;
+  read_field({path, ""}, json_of_file(path), c);
+  check(c);
+  return c;
 }
 
 }  // namespace wattle::moe

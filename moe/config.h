@@ -28,6 +28,16 @@ struct MoEConfig {
   double bias_update_rate = 0;  ///< > 0: a bias per expert steers the choice, without a loss
   double capacity_factor = 0;   ///< an expert takes floor(factor K' T / N') rows; 0 = no limit
 
+  template <class V>
+  void visit(V&& v) {
+    v("d_model", d_model), v("d_ff", d_ff), v("experts", experts), v("top_k", top_k);
+    v("segments", segments), v("shared", shared), v("activation", activation), v("score", score);
+    v("norm_topk", norm_topk), v("route_scale", route_scale), v("groups", groups);
+    v("topk_groups", topk_groups), v("aux_alpha", aux_alpha), v("device_alpha", device_alpha);
+    v("device_groups", device_groups), v("sequence_wise", sequence_wise), v("z_loss", z_loss);
+    v("bias_update_rate", bias_update_rate), v("capacity_factor", capacity_factor);
+  }
+
   int64_t routed() const { return segments * experts - shared; }  ///< N' = m N - Ks
   int64_t active() const { return segments * top_k - shared; }    ///< K' = m K - Ks
   int64_t d_expert() const { return d_ff / segments; }            ///< hidden size of a segment
@@ -46,5 +56,7 @@ struct MoEConfig {
 
 /// Throws value_error that names the field, what was found and what was expected.
 void check(const MoEConfig& c);
+/// A JSON file with the fields above. Throws value_error or io_error that names file and field.
+MoEConfig config_from(const std::string& path);
 
 }  // namespace wattle::moe

@@ -13,6 +13,11 @@ namespace wattle::moe {
 struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   int64_t q_lora = 0, kv_lora = 0, rope_dim = 0, v_dim = 0;
+  template <class V>
+  void visit(V&& v) {
+    v("heads", heads), v("kv_heads", kv_heads), v("head_dim", head_dim), v("q_lora", q_lora);
+    v("kv_lora", kv_lora), v("rope_dim", rope_dim), v("v_dim", v_dim);
+  }
 };
 
 /// A decoder-only language model. The first dense_layers layers have a dense FFN.
@@ -34,6 +39,14 @@ struct ModelConfig {
   std::optional<double> nominal_ffn = {};
   // What its authors print, for comparison: 10^12 FLOPs per sequence, 10^9 weights.
   std::optional<double> published_tflop = {}, published_total = {}, published_active = {};
+  template <class V>
+  void visit(V&& v) {
+    v("name", name), v("layers", layers), v("d_model", d_model), v("vocab", vocab);
+    v("sequence", sequence), v("attention", attention), v("dense_layers", dense_layers);
+    v("dense_hidden", dense_hidden), v("swiglu", swiglu), v("routed", routed), v("top_k", top_k);
+    v("shared", shared), v("expert_hidden", expert_hidden), v("gate_bias", gate_bias);
+    v("tied_embeddings", tied_embeddings), v("nominal_ffn", nominal_ffn);
+  }
 };
 
 struct ParameterCount {

@@ -1,14 +1,9 @@
 // Descriptions of published models, and of a user's own from a JSON file.
-#include <fstream>
-#include <nlohmann/json.hpp>
-
-#include "core/error.h"
+#include "moe/json_fields.h"
 #include "moe/model_cost.h"
 
 namespace wattle::moe {
 namespace {
-
-using json = nlohmann::json;
 
 const char* const kPaper = "Dai et al., DeepSeekMoE, arXiv 2401.06066, tables 1, 2, 3, 6 and 4.1.3";
 
@@ -103,91 +98,29 @@ ModelConfig mixtral() {
 
 // ---- files ----
 
-[[noreturn]] void fail(const std::string& path, const std::string& key, const std::string& found,
-                       const std::string& expected) {
-  throw value_error(str(path, ": ", key, ": found ", found, ", expected ", expected));
-}
-
-void read(const std::string& path, const std::string& key, const json& v, int64_t& to) {
-  if (!v.is_number_integer() || v.get<int64_t>() < 0) fail(path, key, v.dump(), "an integer >= 0");
-  to = v.get<int64_t>();
-}
-void read(const std::string& path, const std::string& key, const json& v, bool& to) {
-  if (!v.is_boolean()) fail(path, key, v.dump(), "true or false");
-  to = v.get<bool>();
-}
-void read(const std::string& path, const std::string& key, const json& v, std::string& to) {
-  if (!v.is_string()) fail(path, key, v.dump(), "a text");
-  to = v.get<std::string>();
-}
-void read(const std::string& path, const std::string& key, const json& v,
-          std::optional<double>& to) {
-  if (!v.is_number() || !(v.get<double>() >= 0)) fail(path, key, v.dump(), "a number >= 0");
-  to = v.get<double>();
-}
-void read(const std::string& path, const std::string& key, const json& v, AttentionShape& to);
-
-template <class T, class Visit>
-void read_object(const std::string& path, const std::string& at, const json& j, T& to,
-                 Visit&& visit) {
-  if (!j.is_object()) fail(path, at.empty() ? "file" : at, j.type_name(), "an object");
-  for (const auto& [key, value] : j.items()) {
-    std::string known;
-    bool found = false;
-    visit(to, [&, &key = key, &value = value](const char* name, auto& field) {
-      known += (known.empty() ? "" : ", ") + std::string(name);
-      if (key != name) return;
-      found = true;
-      read(path, at.empty() ? key : at + "." + key, value, field);
-    });
-    if (!found) fail(path, at.empty() ? "file" : at, "'" + key + "'", "one of " + known);
-  }
-}
-
-void read(const std::string& path, const std::string& key, const json& v, AttentionShape& to) {
-  read_object(path, key, v, to, [](AttentionShape& a, auto&& f) {
-    f("heads", a.heads), f("kv_heads", a.kv_heads), f("head_dim", a.head_dim),
-        f("q_lora", a.q_lora);
-    f("kv_lora", a.kv_lora), f("rope_dim", a.rope_dim), f("v_dim", a.v_dim);
-  });
-}
-
 void check_model(const std::string& path, const ModelConfig& m) {
   const auto positive = [&](const char* key, int64_t v) {
-    if (v < 1) fail(path, key, str(v), ">= 1");
+    if (v < 1) JsonPlace{path, key}.fail(str(v), ">= 1");
   };
   positive("layers", m.layers), positive("d_model", m.d_model), positive("vocab", m.vocab);
   positive("sequence", m.sequence), positive("attention.heads", m.attention.heads);
   positive("attention.head_dim", m.attention.head_dim);
   if (m.dense_layers > m.layers)
-    fail(path, "dense_layers", str(m.dense_layers), str("at most ", m.layers, " layers"));
+    JsonPlace{path, "dense_layers"}.fail(str(m.dense_layers), str("at most ", m.layers, " layers"));
   if (m.dense_layers > 0) positive("dense_hidden", m.dense_hidden);
   if (m.dense_layers < m.layers) {
     positive("routed", m.routed), positive("top_k", m.top_k),
         positive("expert_hidden", m.expert_hidden);
     if (m.top_k > m.routed)
-      fail(path, "top_k", str(m.top_k), str("at most ", m.routed, " routed experts"));
+      JsonPlace{path, "top_k"}.fail(str(m.top_k), str("at most ", m.routed, " routed experts"));
   }
 }
 
 ModelConfig model_from_file(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) throw io_error(str(path, ": cannot be opened"));
-  json j;
-  try {
-    j = json::parse(in);
-  } catch (const json::exception& e) { throw io_error(str(path, ": is not JSON: ", e.what())); }
   ModelConfig m;
   m.name = path, m.source = path;
   m.attention.kv_heads = -1;
-  read_object(path, "", j, m, [](ModelConfig& c, auto&& f) {
-    f("name", c.name), f("layers", c.layers), f("d_model", c.d_model), f("vocab", c.vocab);
-    f("sequence", c.sequence), f("attention", c.attention), f("dense_layers", c.dense_layers);
-    f("dense_hidden", c.dense_hidden), f("swiglu", c.swiglu), f("routed", c.routed);
-    f("top_k", c.top_k), f("shared", c.shared), f("expert_hidden", c.expert_hidden);
-    f("gate_bias", c.gate_bias), f("tied_embeddings", c.tied_embeddings);
-    f("nominal_ffn", c.nominal_ffn);
-  });
+  read_field({path, ""}, json_of_file(path), m);
   if (m.attention.kv_heads < 0) m.attention.kv_heads = m.attention.heads;
   check_model(path, m);
   return m;

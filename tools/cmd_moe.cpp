@@ -3,9 +3,15 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "autograd/tape.h"
 #include "core/error.h"
+#include "core/rng.h"
+#include "data/atomic_file.h"
+#include "data/npy.h"
+#include "moe/layer.h"
 #include "moe/model_cost.h"
 #include "tools/cli.h"
+#include "tools/weights.h"
 
 namespace wattle::cli {
 namespace {
@@ -87,11 +93,84 @@ void print_one(const ModelConfig& m, int64_t sequence, const ModelConfig& dense)
               static_cast<double>(all.total()) * 2e-9);
 }
 
+// ---- wattle moe layer ----
+
+struct LayerRequest {
+  std::string config, weights, in, grad, experts, out = ".";
+  uint64_t seed = 0;
+};
+
+json stats_json(const moe::RouterStats& s) {
+  return {{"tokens", s.tokens},
+          {"active", s.active},
+          {"load", s.load},
+          {"distinct", s.distinct},
+          {"dropped", s.dropped},
+          {"max_vio_batch", s.max_vio()},
+          {"entropy", s.tokens ? json(s.entropy()) : json()}};
+}
+
+void run_layer(const LayerRequest& r) {
+  manual_seed(r.seed);
+  moe::MoE layer(moe::config_from(r.config));
+  if (!r.weights.empty()) load_weights(layer, r.weights);
+  const Tensor x = io::read_npy(r.in);
+  if (!r.experts.empty()) layer.freeze(io::read_npy(r.experts));
+  Tape tape;
+  tape.watch(x);
+  for (const nn::Named& p : layer.named_parameters()) tape.watch(p.tensor);
+  const Tensor y = layer(x), aux = layer.aux_loss();
+  io::make_folders(r.out);
+  io::write_npy(r.out + "/y.npy", y);
+  io::write_npy(r.out + "/experts.npy", layer.experts_of_tokens());
+  io::SafetensorsFile file;
+  if (r.weights.empty())
+    for (const nn::Named& p : layer.state_dict()) file.add(p.name, p.tensor);
+  if (r.weights.empty()) io::write_safetensors(r.out + "/weights.safetensors", file);
+  if (!r.grad.empty()) {
+    const Tensor gy = io::read_npy(r.grad);
+    if (gy.shape() != y.shape())
+      throw shape_error(str(r.grad, ": found ", gy, ", expected ", y.shape()));
+    Tensor total = sum(mul(y, gy));
+    if (aux) total = add(total, aux);
+    Tensors at{x};
+    for (const nn::Named& p : layer.named_parameters()) at.push_back(p.tensor);
+    const Tensors g = tape.gradient(total, at);
+    io::write_npy(r.out + "/x_grad.npy", g[0]);
+    io::SafetensorsFile grads;
+    const auto parameters = layer.named_parameters();
+    for (size_t i = 0; i < parameters.size(); ++i) grads.add(parameters[i].name, g[i + 1]);
+    io::write_safetensors(r.out + "/grads.safetensors", grads);
+  }
+  json j = stats_json(layer.stats());
+  j["aux_loss"] = aux ? json(aux.item()) : json();
+  std::printf("%s\n", j.dump(1).c_str());
+}
+
+void add_layer(CLI::App& c) {
+  auto* l = c.add_subcommand(
+      "layer", "Runs one routed layer on .npy files, with gradients and what its router did");
+  auto r = std::make_shared<LayerRequest>();
+  l->add_option("--config", r->config, "JSON: d_model, d_ff, experts, top_k, segments, shared, ...")
+      ->required();
+  l->add_option("--weights", r->weights, "safetensors; without it drawn and written to --out");
+  l->add_option("--in", r->in, "x [.., d], .npy")->required();
+  l->add_option("--experts", r->experts,
+                "Routing to use instead of the gate's choice, [T,K] i64 .npy");
+  l->add_option("--grad", r->grad,
+                "Upstream gradient of y; also writes x_grad.npy and grads.safetensors");
+  l->add_option("--seed", r->seed, "Seed of weights")->capture_default_str();
+  l->add_option("--out", r->out, "Folder of y.npy, experts.npy, ...")->capture_default_str();
+  l->callback([r] { run_layer(*r); });
+}
+
 }  // namespace
 
 void add_moe(CLI::App& app) {
-  auto* c = app.add_subcommand("moe", "Mixtures of experts: what they cost");
+  auto* c =
+      app.add_subcommand("moe", "Mixtures of experts: what they cost and what a layer computes");
   c->require_subcommand(1);
+  add_layer(*c);
   auto* f =
       c->add_subcommand("flops", "FLOPs, weights and weight bytes of a model, from shapes alone");
   auto config = std::make_shared<std::string>(),
