@@ -26,6 +26,7 @@ WATTLE_FORCE_INLINE f32<N> exp(f32<N> x) {
                             4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
   // x = n ln 2 + r; beyond the clamps the result is 0 or infinity anyway. Comparisons are written
   // so that not-a-number passes.
+  const f32<N> given = x;
   x = x > 89.0f ? set1<N>(89.0f) : x;
   x = x < -104.0f ? set1<N>(-104.0f) : x;
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
@@ -33,7 +34,9 @@ WATTLE_FORCE_INLINE f32<N> exp(f32<N> x) {
   const f32<N> n = shifted - magic;
   f32<N> r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
-  const f32<N> p = horner(r, poly) * (r * r) + r + 1.0f;
+  f32<N> p = horner(r, poly) * (r * r) + r + 1.0f;
+  // Masked scores are -infinity by the thousand; a product that underflows takes a hundred cycles.
+  p = given < -104.0f ? f32<N>{} : p;
   // 2^n in two factors, as n reaches -150 and 128.
   const i32<N> k = (i32<N>)((u32<N>)shifted - 0x4B400000u);
   const i32<N> half = k >> 1;

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "data/bytes.h"
+
 namespace wattle::data {
 
 struct Checksum {
@@ -50,5 +52,7 @@ int download(const Source& source, const std::string& folder, const DownloadOpti
 
 /// Hexadecimal digest of a file; kind is "md5" or "sha256".
 std::string file_digest(const std::string& path, const char* kind);
+/// The same of bytes in memory.
+std::string digest_of(io::ByteSpan bytes, const char* kind);
 
 }  // namespace wattle::data

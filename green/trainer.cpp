@@ -7,19 +7,10 @@
 #include "core/counters.h"
 #include "core/rng.h"
 #include "data/safetensors.h"
+#include "green/uncounted.h"
 
 namespace wattle::green {
 namespace {
-
-// Counting goes on inside, and what it counted is taken out again at the end.
-class Uncounted {
- public:
-  Uncounted() : saved_(counters()) {}
-  ~Uncounted() { counters() = std::move(saved_); }
-
- private:
-  Counters saved_;
-};
 
 int64_t correct(const Tensor& logits, const Tensor& labels) {
   const auto guess = argmax(logits, 1).values<int64_t>();

@@ -42,14 +42,15 @@ void fractions(const Tensor& expert, const Sizes& s, int64_t q, std::vector<T>& 
 
 template <class T>
 T loss_of(const T* score, const Tensor& expert, const Sizes& s) {
-  std::vector<T> f(static_cast<size_t>(s.groups));
+  std::vector<T> f(static_cast<size_t>(s.groups)), p(static_cast<size_t>(s.experts));
   T total = T(0);
   for (int64_t q = 0; q < s.sequences; ++q) {
     fractions(expert, s, q, f);
-    // sum_i f_i P_i = sum over tokens of the scores weighted by f, over T.
+    for (T& x : p) x = T(0);
     for (int64_t t = q * s.tokens; t < (q + 1) * s.tokens; ++t)
-      for (int64_t i = 0; i < s.experts; ++i)
-        total += f[static_cast<size_t>(i / s.group_size)] * score[t * s.experts + i];
+      for (int64_t i = 0; i < s.experts; ++i) p[static_cast<size_t>(i)] += score[t * s.experts + i];
+    for (int64_t i = 0; i < s.experts; ++i)
+      total += f[static_cast<size_t>(i / s.group_size)] * p[static_cast<size_t>(i)];
   }
   return total;
 }
@@ -84,9 +85,9 @@ void grad_ref(Ins in, Outs out, const GradAttr& a) {
     for (int64_t q = 0; s.tokens > 0 && q < s.sequences; ++q) {
       fractions(in[1], s, q, f);
       for (T& x : f) x = in[0].data<T>()[0] * x / T(static_cast<double>(s.tokens * s.sequences));
-      for (int64_t t = q * s.tokens; t < (q + 1) * s.tokens; ++t)
-        for (int64_t i = 0; i < a.experts; ++i)
-          out[0].data<T>()[t * a.experts + i] = f[static_cast<size_t>(i / s.group_size)];
+      T* const first = out[0].data<T>() + q * s.tokens * a.experts;
+      for (int64_t i = 0; i < a.experts; ++i) first[i] = f[static_cast<size_t>(i / s.group_size)];
+      for (int64_t t = 1; t < s.tokens; ++t) std::copy_n(first, a.experts, first + t * a.experts);
     }
   });
 }
@@ -145,8 +146,8 @@ const Op<BalanceLossAttr> op{{
         [](Ins in, std::span<const Meta>, const BalanceLossAttr& a) {
           if (in[0].size(0) == 0) return Cost{};
           const Sizes s = sizes(in[1], in[0].size(1), a);
-          const int64_t n = in[0].numel();
-          return Cost{.add = n, .mul = n + s.sequences * s.groups, .special = 1};
+          const int64_t n = s.sequences * s.experts;
+          return Cost{.add = in[0].numel() + n, .mul = n + s.sequences * s.groups, .special = 1};
         },
     .kernels = {{"ref", loss_ref}},
     .saves_in = {1},

@@ -112,6 +112,24 @@ std::unique_ptr<Optimizer> make_optimizer(const std::string& name, std::vector<N
   throw value_error(str("optimizer: found '", name, "', expected sgd, momentum, adam or adamw"));
 }
 
+double clip_grad_norm(const std::vector<Named>& parameters, double max_norm) {
+  if (!(max_norm > 0))
+    throw value_error(str("clip_grad_norm: max_norm: found ", max_norm, ", expected > 0"));
+  const NoRecord off;
+  const PhaseScope phase(Phase::optimizer);
+  const Scope scope("clip_grad_norm");
+  double squares = 0;
+  for (const Named& p : parameters)
+    if (const Tensor g = p.tensor.grad()) squares += sum(mul(g, g)).item();
+  const double norm = std::sqrt(squares);
+  if (!(norm > max_norm)) return norm;  // not-a-number stays visible in the gradients
+  for (const Named& p : parameters) {
+    Tensor t = p.tensor;
+    if (const Tensor g = t.grad()) t.set_grad(scale(g, max_norm / (norm + 1e-6)));
+  }
+  return norm;
+}
+
 double cosine_schedule(int64_t step, int64_t total, double final_factor) {
   const double t = total > 0 ? std::min(1.0, static_cast<double>(step) / double(total)) : 1;
   return final_factor + (1 - final_factor) * 0.5 * (1 + std::cos(3.14159265358979323846 * t));

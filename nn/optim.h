@@ -67,6 +67,10 @@ class Adam final : public Optimizer {
 std::unique_ptr<Optimizer> make_optimizer(const std::string& name, std::vector<Named> parameters,
                                           double lr);
 
+/// torch.nn.utils.clip_grad_norm_: gradients are scaled so that their norm over all parameters is
+/// at most max_norm. Returns the norm before. Throws value_error unless max_norm > 0.
+double clip_grad_norm(const std::vector<Named>& parameters, double max_norm);
+
 /// Learning rate as a factor of the base rate at `step` of `total` (both count from 0).
 double cosine_schedule(int64_t step, int64_t total, double final_factor = 0);
 double step_schedule(int64_t step, int64_t every, double gamma = 0.1);
