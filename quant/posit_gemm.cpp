@@ -218,7 +218,7 @@ int64_t posit_gemm(const PositGemm& j, const std::string& accumulate, DType t) {
                     : accumulate == "quire"   ? Mode::quire
                                               : Mode::per_op;
   if (mode != Mode::per_op && j.k >= int64_t{1} << 31)
-    throw value_error(str("accumulate=", accumulate, ": sums of ", j.k,
+    throw value_error(str("posit product, accumulate=", accumulate, ": sums of ", j.k,
                           " products found, a quire is exact for fewer than 2^31"));
   switch (t) {
     case DType::posit8: return run_as<8, 2, uint8_t>(j, mode, t);

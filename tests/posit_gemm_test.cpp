@@ -196,5 +196,20 @@ TEST(PositGemm, WrongModesSayWhatIsWrong) {
   EXPECT_THROW(product(p, p, "kulisch"), value_error);
 }
 
+// A quire has room for fewer than 2^31 products; nothing is read before that is known.
+TEST(PositGemm, SumsTooLongForTheQuireAreRefused) {
+  quant::PositGemm j{};
+  j.m = j.n = 1, j.k = int64_t{1} << 31;
+  for (const char* mode : {"quire", "certified"}) {
+    try {
+      quant::posit_gemm(j, mode, DType::posit16);
+      ADD_FAILURE() << mode;
+    } catch (const value_error& e) {
+      EXPECT_NE(std::string(e.what()).find("2147483648 products found"), std::string::npos)
+          << e.what();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace wattle
