@@ -11,6 +11,7 @@
 #include "core/rng.h"
 #include "ops/ops.h"
 #include "quant/posit.h"
+#include "quant/posit_gemm.h"
 
 namespace wattle {
 namespace {
