@@ -20,14 +20,16 @@ struct Frame {
   double y(double v) const { return y1 - (v - lo_y) / (hi_y - lo_y) * (y1 - y0); }
 };
 
-std::string axes(const Frame& f, const std::string& x_title, const std::string& x_unit) {
+std::string axes(const Frame& f, const std::string& x_title, const std::string& x_unit,
+                 bool y_percent) {
   std::string out;
   const auto y_ticks = round_ticks(f.lo_y, f.hi_y, 5);
-  const double step = y_ticks.size() > 1 ? 100 * (y_ticks[1] - y_ticks[0]) : 1;
+  const double step = y_ticks.size() > 1 ? (y_percent ? 100 : 1) * (y_ticks[1] - y_ticks[0]) : 1;
   const int decimals = step < 0.0999 ? 2 : std::fabs(step - std::round(step)) > 1e-6 ? 1 : 0;
   for (const double t : y_ticks) {
     out += svg::line(f.x0, f.y(t), f.x1, f.y(t), "grid");
-    out += svg::text(f.x0 - 7, f.y(t) + 4, "tick end", percent(t, decimals));
+    out += svg::text(f.x0 - 7, f.y(t) + 4, "tick end",
+                     y_percent ? percent(t, decimals) : fixed(t, decimals));
   }
   for (const double t : round_ticks(f.lo_x, f.hi_x, 5)) {
     if (x_unit.empty() && t != std::round(t)) continue;  // no half epochs
@@ -79,7 +81,7 @@ std::string front_line(const std::vector<ScatterPoint>& points, const Frame& f,
 }
 
 Frame scatter_frame(const std::vector<ScatterPoint>& points, double w, double h) {
-  double hi_x = 0, lo_y = 1, hi_y = 0;
+  double hi_x = 0, lo_y = HUGE_VAL, hi_y = 0;
   for (const ScatterPoint& p : points) {
     const double sd = std::isfinite(p.y_sd) ? p.y_sd : 0;
     hi_x = std::max(hi_x, p.x), lo_y = std::min(lo_y, p.y - sd), hi_y = std::max(hi_y, p.y + sd);
@@ -125,14 +127,15 @@ std::vector<Box> place_labels(const std::vector<std::pair<double, double>>& poin
 }
 
 std::string scatter_svg(const std::string& description, const std::string& x_title,
-                        const std::string& x_unit, const std::vector<ScatterPoint>& points) {
+                        const std::string& x_unit, const std::vector<ScatterPoint>& points,
+                        bool y_percent) {
   constexpr double w = 530, h = 400;
   std::string out = svg::open(w, h, description);
   if (points.empty()) return out + svg::text(20, 30, "tick", "no finished runs") + "</svg>\n";
   const Frame f = scatter_frame(points, w, h);
   std::vector<std::pair<double, double>> at, sizes;
   std::vector<Box> obstacles;
-  out += axes(f, x_title, x_unit) + front_line(points, f, obstacles);
+  out += axes(f, x_title, x_unit, y_percent) + front_line(points, f, obstacles);
   for (const ScatterPoint& p : points) {
     at.push_back({f.x(p.x), f.y(p.y)});
     sizes.push_back({svg::text_width(p.label, font) * (p.on_front ? 1.14 : 1.02), text_h});
@@ -174,7 +177,7 @@ std::string lines_svg(const std::string& description, const std::string& x_title
   if (!(hi_x > lo_x)) return out + svg::text(20, 30, "tick", "fewer than two epochs") + "</svg>\n";
   const auto [lo, hi] = padded(lo_y, hi_y, 0.06);
   const Frame f{58, 14, w - right, h - 48, lo_x, hi_x, lo, hi};
-  out += axes(f, x_title, "");
+  out += axes(f, x_title, "", true);
   std::vector<std::pair<double, const Line*>> ends;
   for (const Line& l : lines) {
     if (l.points.empty()) continue;

@@ -38,9 +38,10 @@ struct ScatterPoint {
   bool square = false, hollow = false, on_front = false;
 };
 /// Scatter plot, labels placed so that they do not overlap, the front as a step line. x starts
-/// at 0; y is an accuracy fraction shown in percent.
+/// at 0; y is an accuracy fraction shown in percent, or a plain number.
 std::string scatter_svg(const std::string& description, const std::string& x_title,
-                        const std::string& x_unit, const std::vector<ScatterPoint>& points);
+                        const std::string& x_unit, const std::vector<ScatterPoint>& points,
+                        bool y_percent = true);
 
 struct Line {
   std::string label, css;

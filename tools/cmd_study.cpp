@@ -8,6 +8,7 @@
 #include "energy/carbon.h"
 #include "green/format_study.h"
 #include "green/meta_cost.h"
+#include "green/moe_study.h"
 #include "green/study.h"
 #include "tools/cli.h"
 
@@ -138,12 +139,75 @@ void add_study_formats(CLI::App& study) {
   });
 }
 
+void print_moe(const green::MoeStudy& s) {
+  std::printf("%s%s%s%s%s%s%s\n", cell("arm", 10).c_str(), cell("loss", -9).c_str(),
+              cell("seeds", -6).c_str(), cell("weights", -10).c_str(), cell("active", -10).c_str(),
+              cell("MFLOP/token", -13).c_str(), cell("bytes", -10).c_str());
+  for (const green::MoeArm& arm : green::moe_arms()) {
+    std::vector<double> losses;
+    const green::MoeRun* first = nullptr;
+    for (const green::MoeRun& r : s.runs)
+      if (r.arm == arm.name) losses.push_back(r.loss), first = first ? first : &r;
+    if (!first) continue;
+    std::printf("%s%9.4f%6zu%s%s%13.3f%s\n", cell(arm.name, 10).c_str(), green::median(losses),
+                losses.size(), cell(si(double(first->params_total)), -10).c_str(),
+                cell(si(double(first->params_active)), -10).c_str(), first->active_flops * 1e-6,
+                cell(si(double(first->bytes)) + "B", -11).c_str());
+  }
+  std::printf("\n");
+  for (const green::MoeClaim& c : green::claims_of(s)) {
+    const char* const verdict = c.verdict == green::MoeClaim::holds   ? "holds   "
+                                : c.verdict == green::MoeClaim::fails ? "FAILS   "
+                                : c.verdict == green::MoeClaim::open  ? "open    "
+                                                                      : "reported";
+    std::printf("%s  %s: %s\n", verdict, c.text.c_str(), c.found.c_str());
+  }
+}
+
+void add_study_moe(CLI::App& study) {
+  auto* m = study.add_subcommand(
+      "moe", "Mixtures of experts against dense layers, as language models of bytes");
+  auto o = std::make_shared<green::MoeStudyOptions>();
+  std::string known;
+  for (const green::MoeArm& a : green::moe_arms()) known += (known.empty() ? "" : ", ") + a.name;
+  m->add_option("--arms", o->arms, "Some of " + known)->delimiter(',')->capture_default_str();
+  m->add_option("--text", o->text, "kjv, python, c++, or files and folders of your own")
+      ->delimiter(',')
+      ->capture_default_str();
+  m->add_option("--seeds", o->seeds, "Trainings of each arm, paired by seed")
+      ->capture_default_str();
+  m->add_option("--tokens", o->tokens, "Bytes of a training")->capture_default_str();
+  m->add_option("--validation-tokens", o->validation_tokens, "Held-out bytes (default: all)");
+  m->add_option("--lr", o->lr, "Learning rate of AdamW")->capture_default_str();
+  m->add_option("--jobs", o->jobs, "Trainings at a time, one thread each")->capture_default_str();
+  m->add_option("--out", o->out, "Folder of the results; a study that is there continues")
+      ->required();
+  m->callback([=] {
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+    const green::MoeStudy s = green::run_moe_study(*o, stop, [](const green::MoeProgress& p) {
+      const bool terminal = isatty(2), last = p.step + 20 > p.steps;
+      if (!terminal && !last) return;
+      const int full = static_cast<int>(24 * p.step / p.steps);
+      std::fprintf(stderr, "%s[%s%s] run %d/%d  %s seed %lld  step %lld/%lld  loss %.3f%s",
+                   terminal ? "\r\033[K" : "", std::string(static_cast<size_t>(full), '#').c_str(),
+                   std::string(static_cast<size_t>(24 - full), '.').c_str(), p.run, p.runs,
+                   p.arm.c_str(), static_cast<long long>(p.seed), static_cast<long long>(p.step),
+                   static_cast<long long>(p.steps), p.loss, terminal && !last ? "" : "\n");
+    });
+    print_moe(s);
+    std::printf("%s/report.html\n", o->out.c_str());
+    if (stop) throw CLI::RuntimeError(130);
+  });
+}
+
 }  // namespace
 
 void add_study(CLI::App& app) {
   auto* c = app.add_subcommand("study", "Studies on real data");
   c->require_subcommand(1);
   add_study_formats(*c);
+  add_study_moe(*c);
   auto* l = c->add_subcommand("layers", "What conv, linear and ReLU layers cost (CAIN 2023)");
   auto o = std::make_shared<green::StudyOptions>();
   auto nets = std::make_shared<std::string>();
