@@ -141,7 +141,7 @@ std::optional<MoeRun> train_one(Bench& b, const std::string& arm, int64_t seed, 
     if (b.stop) return {};
     if (trainer.steps() > steps - 100) r.train_loss += *loss, ++last;
     if (trainer.steps() % 50 == 1) touched.add(trainer.model());
-    if (trainer.steps() % 20 == 0) show(trainer.steps(), *loss);
+    if (trainer.steps() % 20 == 0 || trainer.steps() == steps) show(trainer.steps(), *loss);
   }
   measured.end();
   r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -80,13 +80,15 @@ std::string front_line(const std::vector<ScatterPoint>& points, const Frame& f,
   return str("<path d=\"", path, " H", svg::num(f.x1), "\" class=\"front\"/>\n");
 }
 
-Frame scatter_frame(const std::vector<ScatterPoint>& points, double w, double h) {
+Frame scatter_frame(const std::vector<ScatterPoint>& points, double w, double h, bool y_percent) {
   double hi_x = 0, lo_y = HUGE_VAL, hi_y = 0;
   for (const ScatterPoint& p : points) {
     const double sd = std::isfinite(p.y_sd) ? p.y_sd : 0;
     hi_x = std::max(hi_x, p.x), lo_y = std::min(lo_y, p.y - sd), hi_y = std::max(hi_y, p.y + sd);
   }
-  const auto [lo, hi] = padded(lo_y, hi_y, 0.15);
+  auto [lo, hi] = padded(lo_y, hi_y, 0.15);
+  if (!y_percent)
+    lo = lo_y - 0.15 * (hi_y - lo_y) - 0.005, hi = hi_y + 0.15 * (hi_y - lo_y) + 0.005;
   return {58, 14, w - 14, h - 48, 0, hi_x > 0 ? hi_x * 1.12 : 1, lo, hi};
 }
 
@@ -132,7 +134,7 @@ std::string scatter_svg(const std::string& description, const std::string& x_tit
   constexpr double w = 530, h = 400;
   std::string out = svg::open(w, h, description);
   if (points.empty()) return out + svg::text(20, 30, "tick", "no finished runs") + "</svg>\n";
-  const Frame f = scatter_frame(points, w, h);
+  const Frame f = scatter_frame(points, w, h, y_percent);
   std::vector<std::pair<double, double>> at, sizes;
   std::vector<Box> obstacles;
   out += axes(f, x_title, x_unit, y_percent) + front_line(points, f, obstacles);

@@ -18,6 +18,7 @@ void add_advise(CLI::App& app);
 void add_meter(CLI::App& app);
 void add_mlflow(CLI::App& app);
 void add_moe(CLI::App& app);
+void add_generate(CLI::App& app);
 void add_op(CLI::App& app);
 void add_ops(CLI::App& app);
 void add_study(CLI::App& app);

@@ -24,6 +24,7 @@ namespace wattle::cli {
 
 void bench_formats(int repeats, bool as_json);  // bench_formats.cpp
 void bench_moe(int repeats, bool as_json);      // bench_moe.cpp
+void bench_moe_worker();
 
 namespace {
 
@@ -160,7 +161,12 @@ void add_bench(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   m->add_flag("--json", *as_json, "Result as JSON");
-  m->callback([=] { bench_moe(*repeats, *as_json); });
+  auto moe_worker = std::make_shared<bool>(false);
+  m->add_flag("--worker", *moe_worker, "Take orders on standard input");
+  m->callback([=] {
+    if (*moe_worker) bench_moe_worker();
+    else bench_moe(*repeats, *as_json);
+  });
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);

@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "data/atomic_file.h"
 #include "data/npy.h"
+#include "green/moe_study.h"
 #include "moe/layer.h"
 #include "moe/model_cost.h"
 #include "tools/cli.h"
@@ -164,13 +165,76 @@ void add_layer(CLI::App& c) {
   l->callback([r] { run_layer(*r); });
 }
 
+// ---- wattle moe probe ----
+
+void add_probe(CLI::App& c) {
+  auto* p = c.add_subcommand("probe",
+                             "Loss of a trained model with fewer or more active experts, without "
+                             "its best or its shared ones");
+  auto model = std::make_shared<std::string>();
+  auto text = std::make_shared<std::vector<std::string>>(green::MoeStudyOptions{}.text);
+  auto tokens = std::make_shared<int64_t>(0);
+  auto as_json = std::make_shared<bool>(false);
+  p->add_option("--model", *model, "A model of `wattle study moe`, models/ARM-SEED.safetensors")
+      ->required();
+  p->add_option("--text", *text, "The text that it was trained on; its held-out part is used")
+      ->delimiter(',')
+      ->capture_default_str();
+  p->add_option("--tokens", *tokens, "Held-out bytes (default: all)");
+  p->add_flag("--json", *as_json, "Result as JSON");
+  p->callback([=] {
+    const auto lm = green::load_lm(*model);
+    if (moe::moe_layers(*lm).empty())
+      throw value_error(*model + ": is a dense model; it has no experts to probe");
+    const green::TextStream stream = green::make_text_stream(*text);
+    const green::LmEvaluation plain = green::evaluate_lm(*lm, stream.validation, *tokens);
+    const auto points = green::probe_model(*lm, stream.validation, *tokens);
+    if (*as_json) {
+      json j{{"model", *model},
+             {"tokens", plain.tokens},
+             {"loss", plain.loss},
+             {"max_vio_global", plain.max_vio()}};
+      j["probes"] = json::array();
+      for (const green::MoeProbePoint& q : points)
+        j["probes"].push_back({{"what", q.what}, {"loss", q.loss}});
+      std::printf("%s\n", j.dump(1).c_str());
+      return;
+    }
+    std::printf("%s: %.4f nats per byte over %lld held-out bytes, global MaxVio %.2f\n",
+                model->c_str(), plain.loss, static_cast<long long>(plain.tokens), plain.max_vio());
+    for (const green::MoeProbePoint& q : points)
+      std::printf("  %s %.4f  %+.4f\n", cell(q.what, 14).c_str(), q.loss, q.loss - plain.loss);
+  });
+}
+
 }  // namespace
+
+void add_generate(CLI::App& app) {
+  auto* g = app.add_subcommand("generate", "Continues a text with a trained language model");
+  auto model = std::make_shared<std::string>(), prompt = std::make_shared<std::string>();
+  auto count = std::make_shared<int64_t>(400);
+  auto temperature = std::make_shared<double>(0.8);
+  auto seed = std::make_shared<uint64_t>(0);
+  g->add_option("--model", *model, "A model of `wattle study moe`, models/ARM-SEED.safetensors")
+      ->required();
+  g->add_option("--prompt", *prompt, "What comes before")->required();
+  g->add_option("--count", *count, "Bytes")->capture_default_str()->check(CLI::NonNegativeNumber);
+  g->add_option("--temperature", *temperature, "0 takes the most likely byte")
+      ->capture_default_str();
+  g->add_option("--seed", *seed, "Of the draws")->capture_default_str();
+  g->callback([=] {
+    const auto lm = green::load_lm(*model);
+    std::printf("%s%s\n", prompt->c_str(),
+                moe::generate(*lm, *prompt, *count, *temperature, *seed).c_str());
+  });
+}
 
 void add_moe(CLI::App& app) {
   auto* c =
       app.add_subcommand("moe", "Mixtures of experts: what they cost and what a layer computes");
   c->require_subcommand(1);
   add_layer(*c);
+  add_probe(*c);
   auto* f =
       c->add_subcommand("flops", "FLOPs, weights and weight bytes of a model, from shapes alone");
   auto config = std::make_shared<std::string>(),

@@ -186,7 +186,7 @@ void add_study_moe(CLI::App& study) {
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
     const green::MoeStudy s = green::run_moe_study(*o, stop, [](const green::MoeProgress& p) {
-      const bool terminal = isatty(2), last = p.step + 20 > p.steps;
+      const bool terminal = isatty(2), last = p.step == p.steps;
       if (!terminal && !last) return;
       const int full = static_cast<int>(24 * p.step / p.steps);
       std::fprintf(stderr, "%s[%s%s] run %d/%d  %s seed %lld  step %lld/%lld  loss %.3f%s",

@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   cli::add_carbon(app);
   cli::add_mlflow(app);
   cli::add_moe(app);
+  cli::add_generate(app);
   cli::add_calibrate(app);
   try {
     app.parse(argc, argv);
