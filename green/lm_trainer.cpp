@@ -1,7 +1,10 @@
 #include "green/lm_trainer.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "autograd/tape.h"
@@ -9,8 +12,11 @@
 #include "core/error.h"
 #include "core/recorder.h"
 #include "core/rng.h"
+#include "data/atomic_file.h"
+#include "data/bytes.h"
 #include "data/safetensors.h"
 #include "green/uncounted.h"
+#include "moe/exchange.h"
 #include "moe/json_fields.h"
 
 namespace wattle::green {
@@ -41,6 +47,9 @@ double LmEvaluation::max_vio() const {
 LmTrainer::LmTrainer(const LmTrainOptions& o, std::shared_ptr<const TextStream> text)
     : o_(o), text_(std::move(text)) {
   check(o);
+  if (o.batch % moe::world().size() != 0)
+    throw value_error(str("language model: batch: found ", o.batch, ", expected a multiple of ",
+                          moe::world().size(), " ranks"));
   manual_seed(o.seed);
   model_ = std::make_shared<moe::LanguageModel>(o.model);
   optimizer_ = std::make_unique<nn::Adam>(
@@ -50,7 +59,7 @@ LmTrainer::LmTrainer(const LmTrainOptions& o, std::shared_ptr<const TextStream> 
 
 std::optional<double> LmTrainer::step() {
   if (steps_ >= o_.steps) return {};
-  const TextBatch b = random_windows(text_->train, o_.batch, o_.length, o_.seed, steps_);
+  const TextBatch b = own_batch();
   optimizer_->zero_grad();
   optimizer_->lr = o_.lr * lm_schedule(o_, steps_);
   Tape tape;
@@ -63,14 +72,111 @@ std::optional<double> LmTrainer::step() {
     total = aux ? add(loss, aux) : loss;
   }
   tape.backward(total);
-  nn::clip_grad_norm(model_->named_parameters(), o_.clip);
+  average_gradients();
+  clip_gradients();
   optimizer_->step();
   {
     const PhaseScope phase(Phase::optimizer);
     for (moe::MoE* layer : moe::moe_layers(*model_)) layer->update_bias();
   }
   ++steps_;
-  return loss.item();
+  double mean = loss.item();
+  moe::world().all_reduce(&mean, 1);
+  return mean / moe::world().size();
+}
+
+TextBatch LmTrainer::own_batch() const {
+  TextBatch b = random_windows(text_->train, o_.batch, o_.length, o_.seed, steps_);
+  const int64_t ranks = moe::world().size(), rank = moe::world().rank(), n = o_.batch / ranks;
+  if (ranks == 1) return b;
+  const NoRecord off;
+  return {slice(b.tokens, 0, rank * n, (rank + 1) * n),
+          slice(b.targets, 0, rank * n, (rank + 1) * n)};
+}
+
+namespace {
+// Held by one rank alone.
+bool of_expert(const nn::Named& p) { return p.name.find("experts.") != std::string::npos; }
+}  // namespace
+
+void LmTrainer::average_gradients() {
+  moe::Group& g = moe::world();
+  if (g.size() == 1) return;
+  const NoRecord off;
+  const PhaseScope phase(Phase::backward);
+  const Scope scope("average_gradients");
+  for (const nn::Named& p : model_->named_parameters()) {
+    Tensor t = p.tensor;
+    const Tensor grad = t.grad();
+    if (!grad) continue;
+    // Rows of all ranks have met in an expert's gradient already.
+    if (!of_expert(p)) g.all_reduce(grad.data<float>(), grad.numel());
+    t.set_grad(scale(grad, 1.0 / g.size()));
+  }
+}
+
+void LmTrainer::clip_gradients() {
+  moe::Group& g = moe::world();
+  if (g.size() == 1) {
+    nn::clip_grad_norm(model_->named_parameters(), o_.clip);
+    return;
+  }
+  const NoRecord off;
+  const PhaseScope phase(Phase::optimizer);
+  const Scope scope("clip_grad_norm");
+  double shared = 0, own = 0;
+  for (const nn::Named& p : model_->named_parameters())
+    if (const Tensor grad = p.tensor.grad())
+      (of_expert(p) ? own : shared) += sum(mul(grad, grad)).item();
+  g.all_reduce(&own, 1);
+  const double norm = std::sqrt(shared + own);
+  if (!(norm > o_.clip)) return;
+  for (const nn::Named& p : model_->named_parameters()) {
+    Tensor t = p.tensor;
+    if (const Tensor grad = t.grad()) t.set_grad(scale(grad, o_.clip / (norm + 1e-6)));
+  }
+}
+
+namespace {
+std::string rank_file(const std::string& dir, int64_t step) {
+  return str(dir, "/step-", step, "/rank-", moe::world().rank(), ".safetensors");
+}
+}  // namespace
+
+void LmTrainer::save_checkpoint(const std::string& dir) const {
+  io::SafetensorsFile file;
+  file.metadata["wattle.steps"] = str(steps_, " of ", o_.steps, ", ranks ", moe::world().size());
+  for (const nn::Named& p : model_->state_dict()) file.add("model." + p.name, p.tensor);
+  for (const nn::Named& p : optimizer_->state_dict()) file.add("optimizer." + p.name, p.tensor);
+  io::make_folders(str(dir, "/step-", steps_));
+  io::write_safetensors(rank_file(dir, steps_), file);
+  double all = 1;
+  moe::world().all_reduce(&all, 1);  // every rank has written
+  if (moe::world().rank() == 0) io::write_file(dir + "/latest", str(steps_, "\n"));
+  moe::world().all_reduce(&all, 1);
+}
+
+bool LmTrainer::load_checkpoint(const std::string& dir) {
+  const std::string latest = dir + "/latest";
+  if (access(latest.c_str(), F_OK) != 0) return false;
+  const auto bytes = io::read_file(latest, 64);
+  const int64_t step = std::atoll(std::string(bytes.begin(), bytes.end()).c_str());
+  const std::string path = rank_file(dir, step);
+  const io::SafetensorsFile file = io::read_safetensors(path);
+  const std::string wanted = str(step, " of ", o_.steps, ", ranks ", moe::world().size());
+  if (file.text("wattle.steps") != wanted)
+    throw value_error(str(path, ": found step ", file.text("wattle.steps"), ", expected ", wanted));
+  nn::StateDict model, optimizer;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with("model.")) model.push_back({name.substr(6), tensor});
+    if (name.starts_with("optimizer.")) optimizer.push_back({name.substr(10), tensor});
+  }
+  try {
+    model_->load_state_dict(model);
+    optimizer_->load_state_dict(optimizer, step);
+  } catch (const value_error& e) { throw value_error(str(path, ": ", e.what())); }
+  steps_ = step;
+  return true;
 }
 
 LmEvaluation evaluate_lm(moe::LanguageModel& model, const std::vector<uint8_t>& text,

@@ -1,6 +1,7 @@
 // Training of small language models on a stream of text.
 #pragma once
 #include <memory>
+#include <optional>
 
 #include "green/text_stream.h"
 #include "moe/language_model.h"
@@ -30,13 +31,23 @@ struct LmEvaluation {
   double max_vio() const;
 };
 
+/// With several ranks in moe::world() each trains on its share of every batch and holds its share
+/// of the experts; gradients of everything else are averaged, and losses are those of the whole
+/// batch.
 class LmTrainer {
  public:
+  /// Throws value_error where the ranks do not divide the batch.
   LmTrainer(const LmTrainOptions& o, std::shared_ptr<const TextStream> text);
   /// One AdamW step (0.9, 0.95); the loss before it without auxiliary losses. Nothing after the
   /// last step.
   std::optional<double> step();
   int64_t steps() const { return steps_; }
+  /// Weights, biases, moments and the number of steps, one file per rank in dir/step-N; dir/latest
+  /// names the newest complete one. Collective.
+  void save_checkpoint(const std::string& dir) const;
+  /// Continues from dir/latest, bit for bit; false when there is none. Throws io_error or
+  /// value_error naming the file.
+  bool load_checkpoint(const std::string& dir);
   moe::LanguageModel& model() { return *model_; }
   const LmTrainOptions& options() const { return o_; }
 
@@ -44,6 +55,9 @@ class LmTrainer {
   LmTrainOptions o_;
   std::shared_ptr<const TextStream> text_;
   std::shared_ptr<moe::LanguageModel> model_;
+  TextBatch own_batch() const;
+  void average_gradients();
+  void clip_gradients();
   std::unique_ptr<nn::Adam> optimizer_;
   int64_t steps_ = 0;
 };

@@ -9,18 +9,29 @@ namespace {
 
 struct Sizes {
   int64_t sequences, tokens, experts, k, groups, group_size;  // tokens of one sequence
+  int64_t routed;  // tokens of one sequence in `expert`: of all ranks, where there are several
 };
 
-Sizes sizes(const Tensor& expert, int64_t experts, const BalanceLossAttr& a) {
+Sizes sizes(const Tensor& expert, int64_t tokens, int64_t experts, const BalanceLossAttr& a) {
   const int64_t d = a.device_groups;
-  return {a.sequences,    expert.size(0) / a.sequences, experts,
-          expert.size(1), d > 0 ? d : experts,          d > 0 ? experts / d : 1};
+  return {a.sequences,
+          tokens / a.sequences,
+          experts,
+          expert.size(1),
+          d > 0 ? d : experts,
+          d > 0 ? experts / d : 1,
+          expert.size(0) / a.sequences};
 }
 
 void check(const char* op, const Tensor& expert, int64_t tokens, int64_t experts,
            const BalanceLossAttr& a) {
-  if (expert.rank() != 2 || expert.size(0) != tokens || expert.size(1) < 1)
-    throw shape_error(str(op, ": expert ", expert, ", expected [", tokens, ", K]"));
+  const bool fits =
+      expert.rank() == 2 && expert.size(1) >= 1 &&
+      (expert.size(0) == tokens || (a.sequences == 1 && tokens > 0 && expert.size(0) >= tokens));
+  if (!fits)
+    throw shape_error(str(op, ": expert ", expert, ", expected [", tokens,
+                          ", K], or the routing of more tokens "
+                          "than these where sequences is 1"));
   if (a.device_groups < 0 || (a.device_groups > 0 && experts % a.device_groups != 0))
     throw value_error(str(op, ": attribute device_groups: found ", a.device_groups,
                           ", expected 0 or a divisor of ", experts, ", the number of experts"));
@@ -34,9 +45,9 @@ void check(const char* op, const Tensor& expert, int64_t tokens, int64_t experts
 template <class T>
 void fractions(const Tensor& expert, const Sizes& s, int64_t q, std::vector<T>& f) {
   std::vector<int64_t> rows(static_cast<size_t>(s.groups));
-  for (int64_t r = q * s.tokens * s.k; r < (q + 1) * s.tokens * s.k; ++r)
+  for (int64_t r = q * s.routed * s.k; r < (q + 1) * s.routed * s.k; ++r)
     ++rows[static_cast<size_t>(rules::index_at(expert, r) / s.group_size)];
-  const T factor = T(static_cast<double>(s.groups) / static_cast<double>(s.k * s.tokens));
+  const T factor = T(static_cast<double>(s.groups) / static_cast<double>(s.k * s.routed));
   for (size_t g = 0; g < f.size(); ++g) f[g] = T(static_cast<double>(rows[g])) * factor;
 }
 
@@ -58,7 +69,7 @@ T loss_of(const T* score, const Tensor& expert, const Sizes& s) {
 void loss_ref(Ins in, Outs out, const BalanceLossAttr& a) {
   const int64_t n = in[0].size(1), tokens = in[0].size(0);
   indexing::check_range("balance_loss", in[1], n);
-  const Sizes s = sizes(in[1], n, a);
+  const Sizes s = sizes(in[1], in[0].size(0), n, a);
   dispatch_floating("balance_loss", in[0].dtype(), [&]<class T>() {
     T* const y = out[0].data<T>();
     if (tokens == 0) y[0] = T(0);
@@ -69,17 +80,17 @@ void loss_ref(Ins in, Outs out, const BalanceLossAttr& a) {
 // ---- balance_loss_grad: g [], expert [T,K] -> dscore [T,N] ----
 
 struct GradAttr : BalanceLossAttr {
-  int64_t experts = 1;
+  int64_t experts = 1, tokens = 1;
   template <class V>
   void visit(V&& v) {
     BalanceLossAttr::visit(v);
-    v("experts", experts);
+    v("experts", experts), v("tokens", tokens);
   }
 };
 
 void grad_ref(Ins in, Outs out, const GradAttr& a) {
   indexing::check_range("balance_loss_grad", in[1], a.experts);
-  const Sizes s = sizes(in[1], a.experts, a);
+  const Sizes s = sizes(in[1], a.tokens, a.experts, a);
   dispatch_floating("balance_loss_grad", in[0].dtype(), [&]<class T>() {
     std::vector<T> f(static_cast<size_t>(s.groups));
     for (int64_t q = 0; s.tokens > 0 && q < s.sequences; ++q) {
@@ -109,12 +120,12 @@ const Op<GradAttr> grad_op{{
           rules::index_dtype("balance_loss_grad", in, 1);
           if (in[1].rank() != 2)
             throw shape_error(str("balance_loss_grad: expert ", in[1], ", expected [T, K]"));
-          check("balance_loss_grad", in[1], in[1].size(0), a.experts, a);
-          return Metas{{{in[1].size(0), a.experts}, in[0].dtype()}};
+          check("balance_loss_grad", in[1], a.tokens, a.experts, a);
+          return Metas{{{a.tokens, a.experts}, in[0].dtype()}};
         },
     .cost =
         [](Ins in, std::span<const Meta>, const GradAttr& a) {
-          const Sizes s = sizes(in[1], a.experts, a);
+          const Sizes s = sizes(in[1], a.tokens, a.experts, a);
           const int64_t n = s.tokens > 0 ? s.sequences * s.groups : 0;
           return Cost{.mul = 2 * n, .special = n};
         },
@@ -123,10 +134,10 @@ const Op<GradAttr> grad_op{{
           return in[1].numel() == 0 ? Bytes{} : default_bytes(in, out, {});
         },
     .kernels = {{"ref", grad_ref}},
-    .samples = {{{{{}}, experts({4, 2}, 5)}, {{0, 1}, 5}},
-                {{{{}}, experts({1, 1}, 1)}, {{0, 1}, 1}},
-                {{{{}}, experts({6, 3}, 37)}, {{0, 2}, 37}},
-                {{{{}}, experts({4, 2}, 6)}, {{3, 2}, 6}}},
+    .samples = {{{{{}}, experts({4, 2}, 5)}, {{0, 1}, 5, 4}},
+                {{{{}}, experts({1, 1}, 1)}, {{0, 1}, 1, 1}},
+                {{{{}}, experts({6, 3}, 37)}, {{0, 2}, 37, 6}},
+                {{{{}}, experts({4, 2}, 6)}, {{3, 2}, 6, 4}}},
 }};
 
 const Op<BalanceLossAttr> op{{
@@ -145,7 +156,7 @@ const Op<BalanceLossAttr> op{{
     .cost =
         [](Ins in, std::span<const Meta>, const BalanceLossAttr& a) {
           if (in[0].size(0) == 0) return Cost{};
-          const Sizes s = sizes(in[1], in[0].size(1), a);
+          const Sizes s = sizes(in[1], in[0].size(0), in[0].size(1), a);
           const int64_t n = s.sequences * s.experts;
           return Cost{.add = in[0].numel() + n, .mul = n + s.sequences * s.groups, .special = 1};
         },
@@ -153,11 +164,13 @@ const Op<BalanceLossAttr> op{{
     .saves_in = {1},
     .backward =
         [](const Saved<BalanceLossAttr>& s, Ins g) {
-          return Tensors{grad_op.one({g[0], s.in(1)}, {s.attr(), s.shape(0)[1]}), {}};
+          return Tensors{grad_op.one({g[0], s.in(1)}, {s.attr(), s.shape(0)[1], s.shape(0)[0]}),
+                         {}};
         },
     .samples = {{{{{4, 5}}, experts({4, 2}, 5)}},
                 {{{{1, 1}}, experts({1, 1}, 1)}},
                 {{{{6, 37}}, experts({6, 3}, 37)}, {0, 2}},
+                {{{{2, 5}}, experts({6, 2}, 5)}},
                 {{{{4, 6}}, experts({4, 2}, 6, DType::i32)}, {3, 2}}},
 }};
 

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/recorder.h"
 #include "core/rng.h"
+#include "moe/exchange.h"
 
 namespace wattle::moe {
 
@@ -39,8 +40,14 @@ LanguageModel::LanguageModel(const LmConfig& c) : c_(c) {
   const double std = 0.6 / std::sqrt(static_cast<double>(c.d_model));
   for (const nn::Named& p : named_parameters()) {
     if (p.tensor.rank() < 2 || p.tensor.is_meta()) continue;
-    const Tensor drawn = normal(p.tensor.shape(), 0, std);
-    std::copy_n(drawn.data<float>(), drawn.numel(), p.tensor.data<float>());
+    // All experts are drawn, whoever holds them, so that any number of ranks starts from the same.
+    Shape all = p.tensor.shape();
+    const bool shared_out = p.name.find("experts.") != std::string::npos;
+    if (shared_out) all[0] = c.moe->routed();
+    const Tensor drawn = normal(all, 0, std);
+    const int64_t before = shared_out ? first_expert(all[0], world().rank()) : 0;
+    const float* const own = drawn.data<float>() + before * (drawn.numel() / all[0]);
+    std::copy_n(own, p.tensor.numel(), p.tensor.data<float>());
   }
 }
 

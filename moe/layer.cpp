@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/recorder.h"
 #include "core/rng.h"
+#include "moe/exchange.h"
 #include "moe/ops.h"
 
 namespace wattle::moe {
@@ -56,9 +57,15 @@ MoE::MoE(const MoEConfig& c, double init_std) : c_(c) {
     return register_parameter(name, normal(shape, 0, std));
   };
   if (c.score != "hash") gate = draw("gate.weight", {n, d});
-  up = draw("experts.up", {n, d, h});
-  if (c.activation == "swiglu") up_gate = draw("experts.up_gate", {n, d, h});
-  down = draw("experts.down", {n, h, d});
+  if (n < world().size())
+    throw value_error(str("moe: found ", world().size(), " ranks, expected at most ", n,
+                          ", the number of routed experts"));
+  const auto share = [&](const char* name, const Shape& shape) {
+    return register_parameter(name, own_experts(normal(shape, 0, std)));
+  };
+  up = share("experts.up", {n, d, h});
+  if (c.activation == "swiglu") up_gate = share("experts.up_gate", {n, d, h});
+  down = share("experts.down", {n, h, d});
   if (s > 0) {
     shared_up = draw("shared.up", {d, s});
     if (c.activation == "swiglu") shared_up_gate = draw("shared.up_gate", {d, s});
@@ -144,9 +151,55 @@ Tensor MoE::routed(const Tensor& x, const Chosen& c) {
   const Tensor &order = sorted[0], &position = sorted[1];
   offsets_ = sorted[2];
   const Scope scope("experts");
-  Tensor h = grouped_gemm(x, up, offsets_, order, position);
-  h = activate(h, up_gate ? grouped_gemm(x, up_gate, offsets_, order, position) : Tensor{});
-  return combine(grouped_gemm(h, down, offsets_), c.weight, position, order);
+  if (world().size() == 1)
+    return combine(experts_here(x, offsets_, order, position), c.weight, position, order);
+  const Tensor y = experts_of_all_ranks(dispatch_rows(x, {}, order, position));
+  return combine(y, c.weight, position, order);
+}
+
+// Results in slots. Rows of x are read through order and position.
+Tensor MoE::experts_here(const Tensor& x, const Tensor& offsets, const Tensor& order,
+                         const Tensor& position) const {
+  Tensor h = grouped_gemm(x, up, offsets, order, position);
+  h = activate(h, up_gate ? grouped_gemm(x, up_gate, offsets, order, position) : Tensor{});
+  return grouped_gemm(h, down, offsets);
+}
+
+// rows [P,d] in the slots of all experts, of which each rank holds a run: they travel to the rank
+// of their expert, are computed there, and come back into the same slots.
+Tensor MoE::experts_of_all_ranks(const Tensor& rows) {
+  Group& g = world();
+  const int64_t ranks = g.size(), first = first_expert(c_.routed(), g.rank());
+  const int64_t here = first_expert(c_.routed(), g.rank() + 1) - first;
+  const int64_t* const o = offsets_.data<int64_t>();
+  std::vector<int64_t> counts(static_cast<size_t>(c_.routed())),
+      all(static_cast<size_t>(c_.routed() * ranks));
+  for (size_t e = 0; e < counts.size(); ++e) counts[e] = o[e + 1] - o[e];
+  g.all_gather(counts.data(), c_.routed(), all.data());
+  const Tensor send = Tensor::zeros({ranks}, DType::i64), recv = Tensor::zeros({ranks}, DType::i64);
+  std::vector<int64_t> experts;  // of the rows that come, rank by rank
+  for (int64_t r = 0; r < ranks; ++r) {
+    for (int64_t e = first_expert(c_.routed(), r); e < first_expert(c_.routed(), r + 1); ++e)
+      send.data<int64_t>()[r] += counts[static_cast<size_t>(e)];
+    for (int64_t e = 0; e < here; ++e) {
+      const int64_t n = all[static_cast<size_t>(r * c_.routed() + first + e)];
+      recv.data<int64_t>()[r] += n;
+      experts.insert(experts.end(), static_cast<size_t>(n), e);
+    }
+  }
+  const int64_t came = static_cast<int64_t>(experts.size());
+  const Tensor index = Tensor::empty({came, 1}, DType::i64);
+  std::copy(experts.begin(), experts.end(), index.data<int64_t>());
+  const Tensors sorted = counting_sort(index, {here});
+  const Tensor x = all_to_all_rows(rows, send, recv, came);
+  const Tensor y = experts_here(x, sorted[2], sorted[0], sorted[1]);
+  return all_to_all_rows(combine(y, {}, sorted[1], sorted[0]), recv, send, rows.size(0));
+}
+
+Tensor MoE::own_experts(const Tensor& all) const {
+  if (world().size() == 1) return all;
+  return contiguous(slice(all, 0, first_expert(c_.routed(), world().rank()),
+                          first_expert(c_.routed(), world().rank() + 1)));
 }
 
 Tensor MoE::shared(const Tensor& x) const {
@@ -162,14 +215,20 @@ void MoE::losses(const Tensor& logits, const Chosen& c, int64_t sequences) {
     aux_ = aux_ ? add(aux_, l) : l;
   };
   const Scope scope("balance");
+  Tensor expert = c.expert;  // f is that of the tokens of all ranks
+  if (world().size() > 1 && (c_.aux_alpha != 0 || c_.device_alpha != 0)) {
+    if (c_.sequence_wise)
+      throw value_error("moe: sequence_wise: found several ranks, expected one");
+    expert = Tensor::empty({c.expert.size(0) * world().size(), c.expert.size(1)}, DType::i64);
+    world().all_gather(c.expert.data<int64_t>(), c.expert.numel(), expert.data<int64_t>());
+  }
   const int64_t runs = c_.sequence_wise ? sequences : 1;
   // Sigmoid scores do not sum to 1; P is a distribution only after this.
   Tensor p = c.score;
   if (c_.score == "sigmoid" && (c_.aux_alpha != 0 || c_.device_alpha != 0))
     p = div(p, sum(p, {1}, true));
-  if (c_.aux_alpha != 0) put(balance_loss(p, c.expert, {0, runs}), c_.aux_alpha);
-  if (c_.device_alpha != 0)
-    put(balance_loss(p, c.expert, {c_.device_groups, runs}), c_.device_alpha);
+  if (c_.aux_alpha != 0) put(balance_loss(p, expert, {0, runs}), c_.aux_alpha);
+  if (c_.device_alpha != 0) put(balance_loss(p, expert, {c_.device_groups, runs}), c_.device_alpha);
   if (c_.z_loss != 0) put(router_z_loss(logits), c_.z_loss);
 }
 
@@ -212,6 +271,12 @@ RouterStats MoE::stats() const {
 
 void MoE::update_bias() {
   if (!bias) return;
+  if (Group& g = world(); g.size() > 1) {  // the loads of all ranks together
+    std::vector<int64_t> all(load_.size() * static_cast<size_t>(g.size()));
+    g.all_gather(load_.data(), static_cast<int64_t>(load_.size()), all.data());
+    load_.assign(load_.size(), 0);
+    for (size_t i = 0; i < all.size(); ++i) load_[i % load_.size()] += all[i];
+  }
   int64_t sum = 0;
   for (int64_t n : load_) sum += n;
   const NoRecord off;

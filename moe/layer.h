@@ -33,6 +33,8 @@ RouterStats operator+(RouterStats a, const RouterStats& b);
 class MoE final : public nn::Module {
  public:
   /// Weights are drawn from N(0, init_std), by default 0.6 / sqrt(d_model).
+  /// With several ranks in world() this one holds its share of the experts (first_expert); the
+  /// drawn numbers are those of one process. Throws value_error for more ranks than experts.
   explicit MoE(const MoEConfig& c, double init_std = 0);
   Tensor forward(const Tensor& x) override;
   const char* kind() const override { return "MoE"; }
@@ -67,6 +69,10 @@ class MoE final : public nn::Module {
   };
   Chosen choose(const Tensor& x);
   Tensor routed(const Tensor& x, const Chosen& c);
+  Tensor experts_here(const Tensor& x, const Tensor& offsets, const Tensor& order,
+                      const Tensor& position) const;
+  Tensor experts_of_all_ranks(const Tensor& rows);
+  Tensor own_experts(const Tensor& all) const;
   Tensor shared(const Tensor& x) const;
   Tensor activate(const Tensor& h, const Tensor& gate) const;
   void losses(const Tensor& logits, const Chosen& c, int64_t sequences);

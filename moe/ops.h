@@ -75,7 +75,9 @@ struct BalanceLossAttr {
 };
 /// sum over experts of f_i P_i, where f_i = N / (K T) times the rows that expert i got and P_i the
 /// mean score: 1 when balanced. Over device groups f is the mean and P the sum of the group's.
-/// score [T,N], expert [T,K] -> scalar; no gradient flows through f. 0 for no tokens.
+/// score [T,N], expert [T,K] -> scalar; no gradient flows through f. 0 for no tokens. `expert` may
+/// hold more tokens than `score`, such as those of all ranks: f is theirs, P that of the scores
+/// given.
 Tensor balance_loss(const Tensor& score, const Tensor& expert, const BalanceLossAttr& attr = {});
 /// mean over tokens of (log sum exp logits)^2; 0 for no tokens.
 Tensor router_z_loss(const Tensor& logits);

@@ -15,6 +15,9 @@
 #include "tools/weights.h"
 
 namespace wattle::cli {
+
+void add_moe_train(CLI::App& moe_command);  // cmd_moe_train.cpp
+
 namespace {
 
 using json = nlohmann::ordered_json;
@@ -235,6 +238,7 @@ void add_moe(CLI::App& app) {
   c->require_subcommand(1);
   add_layer(*c);
   add_probe(*c);
+  add_moe_train(*c);
   auto* f =
       c->add_subcommand("flops", "FLOPs, weights and weight bytes of a model, from shapes alone");
   auto config = std::make_shared<std::string>(),
