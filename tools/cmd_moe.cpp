@@ -16,7 +16,7 @@
 
 namespace wattle::cli {
 
-void add_moe_train(CLI::App& moe_command);  // cmd_moe_train.cpp
+void add_moe_train(CLI::App& moe_command);  // moe_train.cpp
 
 namespace {
 
