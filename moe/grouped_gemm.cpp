@@ -197,7 +197,7 @@ Metas gemm_shape(Ins in, const GroupedGemmAttr& a) {
 }
 
 template <class Run>
-void gemm_run(Ins in, Outs out, const GroupedGemmAttr& a, Run&& run) {
+void gemm_run(Ins in, Outs out, Run&& run) {
   const std::vector<int64_t> rows = source_rows("grouped_gemm", in, 2, 3, choices(in));
   const Tensor &x = in[0], &w = in[1];
   const int64_t k = x.size(1), n = out[0].size(1), bytes = info(x.dtype()).bytes;
@@ -214,7 +214,6 @@ void gemm_run(Ins in, Outs out, const GroupedGemmAttr& a, Run&& run) {
                            experts * k * n * bytes + in[2].nbytes() +
                            (has(in, 3) ? in[3].nbytes() : 0),
                    .written = out[0].nbytes()});
-  (void)a;
 }
 
 template <class T>
@@ -236,7 +235,7 @@ void gemm_ref(Ins in, const Tensor& out, const GroupedGemmAttr& a, const grouped
 
 template <class Isa>
 void gemm_simd(Ins in, Outs out, const GroupedGemmAttr& a) {
-  gemm_run(in, out, a, [&](const grouped::Groups& g, int64_t k, int64_t n) {
+  gemm_run(in, out, [&](const grouped::Groups& g, int64_t k, int64_t n) {
     grouped::multiply<Isa>(g, in[0].data<float>(), {in[1].data<float>(), k, n, a.transpose_weight},
                            out[0].data<float>());
   });
@@ -281,7 +280,7 @@ const Op<GroupedGemmAttr> op{{
                 simd_kernel<simd::Portable>(gemm_simd<simd::Portable>),
                 {"ref",
                  [](Ins in, Outs out, const GroupedGemmAttr& a) {
-                   gemm_run(in, out, a, [&](const grouped::Groups& g, int64_t k, int64_t n) {
+                   gemm_run(in, out, [&](const grouped::Groups& g, int64_t k, int64_t n) {
                      dispatch_floating("grouped_gemm", in[0].dtype(),
                                        [&]<class T>() { gemm_ref<T>(in, out[0], a, g, k, n); });
                    });

@@ -8,10 +8,6 @@
 namespace wattle {
 namespace {
 
-struct Sizes {
-  int64_t tokens, experts, k;
-};
-
 // What is left of N experts for the final choice.
 int64_t eligible(int64_t experts, const TopkGateAttr& a) {
   return a.groups > 1 ? a.topk_groups * (experts / a.groups) : experts;
