@@ -17,7 +17,7 @@ constexpr int64_t kWork = 1 << 22;  // multiply-adds of a task, where there are 
 constexpr int64_t kManyTasks = 32, kLeastCols = 128;
 
 struct Task {
-  int64_t group, begin, end, col, col_end, work;
+  int64_t group, begin, end, col, col_end, depth, work;
 };
 
 // Cuts [begin, end) x [0, cols) of each group; `depth` is the length of the sums.
@@ -26,13 +26,13 @@ class Tasks {
   void add(int64_t group, int64_t begin, int64_t end, int64_t rows, int64_t cols, int64_t depth) {
     const int64_t n = end - begin, parts = (n + rows - 1) / rows;
     for (int64_t i = 0; i < parts; ++i)
-      list_.push_back({group, begin + i * n / parts, begin + (i + 1) * n / parts, 0, cols, 0});
-    depth_ = depth;
+      list_.push_back(
+          {group, begin + i * n / parts, begin + (i + 1) * n / parts, 0, cols, depth, 0});
   }
   const std::vector<Task>& sorted() {
     std::vector<Task> out;
     for (const Task& t : list_) {
-      const int64_t work = (t.end - t.begin) * t.col_end * depth_;
+      const int64_t work = (t.end - t.begin) * t.col_end * t.depth;
       int64_t parts = 1;
       if (static_cast<int64_t>(list_.size()) < kManyTasks)
         parts = std::clamp<int64_t>(work / kWork, 1, std::max<int64_t>(1, t.col_end / kLeastCols));
@@ -41,7 +41,7 @@ class Tasks {
         Task piece = t;
         piece.col = i * blocks / parts * 32;
         piece.col_end = std::min(t.col_end, (i + 1) * blocks / parts * 32);
-        piece.work = (piece.end - piece.begin) * (piece.col_end - piece.col) * depth_;
+        piece.work = (piece.end - piece.begin) * (piece.col_end - piece.col) * piece.depth;
         out.push_back(piece);
       }
     }
@@ -52,7 +52,6 @@ class Tasks {
 
  private:
   std::vector<Task> list_;
-  int64_t depth_ = 1;
 };
 
 // Rows of a slot range side by side. Rows 2 KB apart would fall into few sets of the cache.
