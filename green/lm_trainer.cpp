@@ -94,25 +94,17 @@ TextBatch LmTrainer::own_batch() const {
           slice(b.targets, 0, rank * n, (rank + 1) * n)};
 }
 
-namespace {
-// Held by one rank alone.
-bool of_expert(const nn::Named& p) { return p.name.find("experts.") != std::string::npos; }
-}  // namespace
-
 void LmTrainer::average_gradients() {
   moe::Group& g = moe::world();
   if (g.size() == 1) return;
   const NoRecord off;
   const PhaseScope phase(Phase::backward);
   const Scope scope("average_gradients");
-  for (const nn::Named& p : model_->named_parameters()) {
-    Tensor t = p.tensor;
-    const Tensor grad = t.grad();
-    if (!grad) continue;
+  for (const nn::Named& p : model_->named_parameters())
     // Rows of all ranks have met in an expert's gradient already.
-    if (!of_expert(p)) g.all_reduce(grad.data<float>(), grad.numel());
-    t.set_grad(scale(grad, 1.0 / g.size()));
-  }
+    if (const Tensor grad = p.tensor.grad(); grad && !moe::is_of_experts(p.name))
+      g.all_reduce(grad.data<float>(), grad.numel());
+  nn::scale_grads(model_->named_parameters(), 1.0 / g.size());
 }
 
 void LmTrainer::clip_gradients() {
@@ -121,20 +113,15 @@ void LmTrainer::clip_gradients() {
     nn::clip_grad_norm(model_->named_parameters(), o_.clip);
     return;
   }
-  const NoRecord off;
   const PhaseScope phase(Phase::optimizer);
   const Scope scope("clip_grad_norm");
-  double shared = 0, own = 0;
+  std::vector<nn::Named> here, everywhere;
   for (const nn::Named& p : model_->named_parameters())
-    if (const Tensor grad = p.tensor.grad())
-      (of_expert(p) ? own : shared) += sum(mul(grad, grad)).item();
+    (moe::is_of_experts(p.name) ? here : everywhere).push_back(p);
+  double own = nn::grad_squares(here);
   g.all_reduce(&own, 1);
-  const double norm = std::sqrt(shared + own);
-  if (!(norm > o_.clip)) return;
-  for (const nn::Named& p : model_->named_parameters()) {
-    Tensor t = p.tensor;
-    if (const Tensor grad = t.grad()) t.set_grad(scale(grad, o_.clip / (norm + 1e-6)));
-  }
+  const double norm = std::sqrt(nn::grad_squares(everywhere) + own);
+  if (norm > o_.clip) nn::scale_grads(model_->named_parameters(), o_.clip / (norm + 1e-6));
 }
 
 namespace {

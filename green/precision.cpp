@@ -212,11 +212,7 @@ bool LossScaler::unscale(const std::vector<nn::Named>& parameters, const CastSta
     if (share(rounded.to_max) > 1e-4) scale_ = std::max(1.0, scale_ / 2), clean_ = 0;
     else if (share(rounded.to_min) > 1e-2 && clean_ >= 100) scale_ *= 2, clean_ = 0;
   }
-  if (used == 1) return true;
-  for (const nn::Named& p : parameters) {
-    Tensor t = p.tensor;
-    if (const Tensor g = t.grad()) t.set_grad(wattle::scale(g, 1 / used));
-  }
+  if (used != 1) nn::scale_grads(parameters, 1 / used);
   return true;
 }
 

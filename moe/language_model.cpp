@@ -42,7 +42,7 @@ LanguageModel::LanguageModel(const LmConfig& c) : c_(c) {
     if (p.tensor.rank() < 2 || p.tensor.is_meta()) continue;
     // All experts are drawn, whoever holds them, so that any number of ranks starts from the same.
     Shape all = p.tensor.shape();
-    const bool shared_out = p.name.find("experts.") != std::string::npos;
+    const bool shared_out = is_of_experts(p.name);
     if (shared_out) all[0] = c.moe->routed();
     const Tensor drawn = normal(all, 0, std);
     const int64_t before = shared_out ? first_expert(all[0], world().rank()) : 0;

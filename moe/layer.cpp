@@ -292,6 +292,10 @@ void MoE::update_bias() {
   load_.assign(load_.size(), 0);
 }
 
+bool is_of_experts(const std::string& parameter) {
+  return parameter.find("experts.") != std::string::npos;
+}
+
 std::vector<MoE*> moe_layers(nn::Module& m) {
   std::vector<MoE*> out;
   if (auto* const layer = dynamic_cast<MoE*>(&m)) out.push_back(layer);

@@ -86,6 +86,8 @@ class MoE final : public nn::Module {
   std::vector<int64_t> load_;        // of training batches since the last update_bias
 };
 
+/// Whether a parameter of this name belongs to routed experts, which ranks share out.
+bool is_of_experts(const std::string& parameter);
 /// Every MoE in a module, depth first.
 std::vector<MoE*> moe_layers(nn::Module& m);
 /// Sum of the layers' losses; undefined when there is none. Each layer's is made from its own f and

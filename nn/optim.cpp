@@ -112,21 +112,30 @@ std::unique_ptr<Optimizer> make_optimizer(const std::string& name, std::vector<N
   throw value_error(str("optimizer: found '", name, "', expected sgd, momentum, adam or adamw"));
 }
 
-double clip_grad_norm(const std::vector<Named>& parameters, double max_norm) {
-  if (!(max_norm > 0))
-    throw value_error(str("clip_grad_norm: max_norm: found ", max_norm, ", expected > 0"));
+double grad_squares(const std::vector<Named>& parameters) {
   const NoRecord off;
-  const PhaseScope phase(Phase::optimizer);
-  const Scope scope("clip_grad_norm");
   double squares = 0;
   for (const Named& p : parameters)
     if (const Tensor g = p.tensor.grad()) squares += sum(mul(g, g)).item();
-  const double norm = std::sqrt(squares);
-  if (!(norm > max_norm)) return norm;  // not-a-number stays visible in the gradients
+  return squares;
+}
+
+void scale_grads(const std::vector<Named>& parameters, double factor) {
+  const NoRecord off;
   for (const Named& p : parameters) {
     Tensor t = p.tensor;
-    if (const Tensor g = t.grad()) t.set_grad(scale(g, max_norm / (norm + 1e-6)));
+    if (const Tensor g = t.grad()) t.set_grad(scale(g, factor));
   }
+}
+
+double clip_grad_norm(const std::vector<Named>& parameters, double max_norm) {
+  if (!(max_norm > 0))
+    throw value_error(str("clip_grad_norm: max_norm: found ", max_norm, ", expected > 0"));
+  const PhaseScope phase(Phase::optimizer);
+  const Scope scope("clip_grad_norm");
+  const double norm = std::sqrt(grad_squares(parameters));
+  // Not-a-number stays visible in the gradients.
+  if (norm > max_norm) scale_grads(parameters, max_norm / (norm + 1e-6));
   return norm;
 }
 

@@ -67,6 +67,10 @@ class Adam final : public Optimizer {
 std::unique_ptr<Optimizer> make_optimizer(const std::string& name, std::vector<Named> parameters,
                                           double lr);
 
+/// Sum of the squares of all gradients.
+double grad_squares(const std::vector<Named>& parameters);
+/// Multiplies every gradient by `factor`.
+void scale_grads(const std::vector<Named>& parameters, double factor);
 /// torch.nn.utils.clip_grad_norm_: gradients are scaled so that their norm over all parameters is
 /// at most max_norm. Returns the norm before. Throws value_error unless max_norm > 0.
 double clip_grad_norm(const std::vector<Named>& parameters, double max_norm);
