@@ -91,6 +91,19 @@ void register_codec(const Codec* c) { table()[static_cast<size_t>(c->dtype)] = c
 
 void decode(const Tensor& t, float* x) { decode_all(t, x); }
 void decode(const Tensor& t, double* x) { decode_all(t, x); }
+void decode(std::initializer_list<Decoding> all) {
+  std::vector<int64_t> ends;  // in pieces
+  for (const Decoding& d : all)
+    ends.push_back((ends.empty() ? 0 : ends.back()) + (d.codes->numel() + piece - 1) / piece);
+  parallel_chunks(ends.empty() ? 0 : ends.back(), [&](int64_t chunk) {
+    size_t i = 0;
+    while (chunk >= ends[i]) ++i;
+    const Tensor& t = *all.begin()[i].codes;
+    const int64_t begin = (chunk - (i ? ends[i - 1] : 0)) * piece;
+    codec(t.dtype()).decode(static_cast<const uint8_t*>(t.raw()) + begin * info(t.dtype()).bytes,
+                            all.begin()[i].x + begin, std::min(piece, t.numel() - begin));
+  });
+}
 CastStats encode(const float* x, const Tensor& t, const EncodeOptions& o) {
   return encode_all(x, t, o);
 }

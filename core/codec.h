@@ -1,6 +1,7 @@
 // Codecs: how the codes of a coded dtype become plain floats and back. quant/ brings them; core,
 // ops and files only ask for the one of a dtype.
 #pragma once
+#include <initializer_list>
 #include <mutex>
 #include <string_view>
 #include <vector>
@@ -107,6 +108,12 @@ class SharedCastStats {
 /// All numbers of a coded tensor, row-major, any strides. f32 is exact unless the codec is wide.
 void decode(const Tensor& t, float* x);
 void decode(const Tensor& t, double* x);
+/// Several contiguous tensors of formats without blocks, in one parallel loop.
+struct Decoding {
+  const Tensor* codes;
+  float* x;
+};
+void decode(std::initializer_list<Decoding> all);
 /// Row-major numbers into a coded tensor that is contiguous.
 CastStats encode(const float* x, const Tensor& t, const EncodeOptions& options = {});
 CastStats encode(const double* x, const Tensor& t, const EncodeOptions& options = {});

@@ -14,16 +14,15 @@
 namespace wattle::gemm {
 namespace {
 
+using detail::kDepth;
 using detail::kPanel;
 using detail::kTileRows;
 using detail::Layout;
 using detail::Panels;
 using detail::Strip;
 
-// A strip of 14 x 320 (6 x 256) floats stays in the first-level cache while panels stream by, a
-// slab of B of 320 x 384 floats (480 KB) in the second. A block of C is 56 x 384.
-template <class Isa>
-constexpr int64_t kDepth = Isa::width >= 16 ? 320 : 256;
+// A slab of B of kDepth x 384 floats (480 KB) stays in the second-level cache. A block of C is
+// 56 x 384.
 constexpr int64_t kBlockRows = 56, kBlockCols = 384;
 // Up to here one task takes all rows of its columns, and packs its part of B for itself.
 constexpr int64_t kOwnRows = 112;
@@ -63,18 +62,6 @@ float* scratch(Slot slot, int64_t floats) {
     b.size = floats;
   }
   return b.data.get();
-}
-
-// The kernel for `rows` rows of A that lie apart (each contiguous along k) or side by side.
-using StripFn = void (*)(const Strip&);
-template <class Isa>
-StripFn strip_fn(int rows, bool rows_apart) {
-  return [&]<int... I>(std::integer_sequence<int, I...>) {
-    static constexpr StripFn table[2][sizeof...(I)] = {{&detail::strip<Isa, I + 1, false>...},
-                                                       {&detail::strip<Isa, I + 1, true>...}};
-    return table[rows_apart][rows - 1];
-  }
-  (std::make_integer_sequence<int, kTileRows<Isa>>{});
 }
 
 // Rows a multiple of 2 KB apart fall into a few sets of the cache and evict each other.
@@ -187,7 +174,7 @@ void run_strip(const Problem<Isa>& g, const Block& x, int64_t tile) {
   s.c = g.c + r0 * g.ldc + x.col, s.ldc = g.ldc;
   s.bias = x.p0 == 0 && g.e.bias_n ? g.e.bias_n + x.col : nullptr;
   s.add = x.p0 > 0 || g.e.accumulate;
-  strip_fn<Isa>(rows, apart)(s);
+  detail::strip_fn<Isa>(rows, apart)(s);
 }
 
 // The panels of a block: cut out of the shared ones, or packed here.
@@ -225,6 +212,9 @@ void run_task(const Problem<Isa>& g, int64_t task) {
     x.b = panels_of(g, x);
     for (int64_t t = x.tile; t < x.tile_end; ++t) run_strip(g, x, t);
   }
+  if (!g.e.finish) return;
+  const int64_t row = x.tile * g.m / c.tiles, row_end = x.tile_end * g.m / c.tiles;
+  (*g.e.finish)(row, x.col, row_end - row, x.col_end - x.col);
 }
 
 template <class Isa>
@@ -245,7 +235,11 @@ void multiply(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, i
       const int64_t ni = std::min(wide, n - j), ki = std::min(deep, k - p);
       const MatView ap{a.p + p * a.col_stride, a.row_stride, a.col_stride, a.rows};
       const MatView bp{b.p + p * b.row_stride + j * b.col_stride, b.row_stride, b.col_stride};
-      const Epilogue ep{e.bias_n && p == 0 ? e.bias_n + j : nullptr, e.accumulate || p > 0};
+      const Finish finish = [&](int64_t row, int64_t col, int64_t rows, int64_t columns) {
+        (*e.finish)(row, j + col, rows, columns);
+      };
+      const Epilogue ep{e.bias_n && p == 0 ? e.bias_n + j : nullptr, e.accumulate || p > 0,
+                        e.finish && p + ki == k ? &finish : nullptr};
       Cut piece = cut<Isa>(m, ni, ki, bp, false);
       piece.own_panels = false;
       run<Isa>({m, ni, ki, ap, bp, c + j, ldc, ep, piece,
@@ -313,6 +307,13 @@ void run_dots(const Dots& d) {
   });
 }
 
+// Where C is complete only at the end.
+void finish_all(int64_t m, int64_t n, Epilogue e) {
+  if (!e.finish) return;
+  parallel_for(m, std::max<int64_t>(1, kSerialPack / 4 / n),
+               [&](int64_t begin, int64_t end) { (*e.finish)(begin, 0, end - begin, n); });
+}
+
 void empty_sum(int64_t m, int64_t n, float* c, int64_t ldc, Epilogue e) {
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
@@ -324,24 +325,36 @@ void empty_sum(int64_t m, int64_t n, float* c, int64_t ldc, Epilogue e) {
 }  // namespace
 
 template <class Isa>
+detail::StripFn detail::strip_fn(int rows, bool rows_apart) {
+  return [&]<int... I>(std::integer_sequence<int, I...>) {
+    static constexpr StripFn table[2][sizeof...(I)] = {{&strip<Isa, I + 1, false>...},
+                                                       {&strip<Isa, I + 1, true>...}};
+    return table[rows_apart][rows - 1];
+  }
+  (std::make_integer_sequence<int, kTileRows<Isa>>{});
+}
+
+template <class Isa>
 void sgemm(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int64_t ldc,
            Epilogue e) {
   if (m <= 0 || n <= 0) return;
-  if (k <= 0) return empty_sum(m, n, c, ldc, e);
-  if (a.col_stride == 1 && b.row_stride == 1) {
-    const float* const first = a.rows ? a.p + a.rows[0] * a.row_stride : a.p;
-    if (m == 1)
-      return run_dots<Isa>({n, k, first, b.p, b.col_stride, c, 1, e.bias_n, 1, e.accumulate});
-    if (n == 1 && !a.rows)
-      return run_dots<Isa>({m, k, b.p, a.p, a.row_stride, c, ldc, e.bias_n, 0, e.accumulate});
-  }
   constexpr int64_t kPart = 1024, kPartials = 1 << 19;
   const bool few = m * n <= 1 << 14 || (m * n <= 1 << 16 && k >= 32 * std::max(m, n));
-  if (few && k >= 2 * kPart) {
+  const bool along_k = a.col_stride == 1 && b.row_stride == 1;
+  if (k <= 0) {
+    empty_sum(m, n, c, ldc, e);
+  } else if (along_k && m == 1) {
+    const float* const first = a.rows ? a.p + a.rows[0] * a.row_stride : a.p;
+    run_dots<Isa>({n, k, first, b.p, b.col_stride, c, 1, e.bias_n, 1, e.accumulate});
+  } else if (along_k && n == 1 && !a.rows) {
+    run_dots<Isa>({m, k, b.p, a.p, a.row_stride, c, ldc, e.bias_n, 0, e.accumulate});
+  } else if (few && k >= 2 * kPart) {
     const int64_t parts = std::min({k / kPart, int64_t{32}, kPartials / (m * n)});
-    return multiply_split<Isa>(m, n, k, parts, a, b, c, ldc, e);
+    multiply_split<Isa>(m, n, k, parts, a, b, c, ldc, e);
+  } else {
+    return multiply<Isa>(m, n, k, a, b, c, ldc, e);  // finishes block by block
   }
-  multiply<Isa>(m, n, k, a, b, c, ldc, e);
+  finish_all(m, n, e);
 }
 
 template <class Isa>
@@ -370,6 +383,7 @@ void sgemm_batched(int64_t batch, int64_t m, int64_t n, int64_t k, MatView a, Ba
 }
 
 #define WATTLE_GEMM_FOR(Isa)                                                               \
+  template detail::StripFn detail::strip_fn<Isa>(int, bool);                               \
   template void sgemm<Isa>(int64_t, int64_t, int64_t, MatView, MatView, float*, int64_t,   \
                            Epilogue);                                                      \
   template void sgemm_batched<Isa>(int64_t, int64_t, int64_t, int64_t, MatView, BatchStep, \

@@ -1,6 +1,7 @@
 // f32 matrix multiplication, C = A B, the core under linear, matmul and convolution.
 #pragma once
 #include <cstdint>
+#include <functional>
 
 #include "core/simd.h"
 
@@ -16,10 +17,15 @@ struct MatView {
   const int64_t* rows = nullptr;
 };
 
+/// Takes a block of C, whose sums are complete: first row, first column, rows, columns. Called once
+/// for every element, by the thread that has just computed it, several at a time.
+using Finish = std::function<void(int64_t, int64_t, int64_t, int64_t)>;
+
 /// What happens to the product on its way into C.
 struct Epilogue {
-  const float* bias_n = nullptr;  ///< [n], added to every row
-  bool accumulate = false;        ///< C += instead of C =
+  const float* bias_n = nullptr;   ///< [n], added to every row
+  bool accumulate = false;         ///< C += instead of C =
+  const Finish* finish = nullptr;  ///< of sgemm
 };
 
 /// c [m,n] = a [m,k] b [k,n] (+ bias) (+ c), row i of c starting at c + i * ldc.

@@ -26,6 +26,11 @@ constexpr int kTileRows = Isa::width == 16  ? 14
 template <class Isa>
 constexpr int kPanel = 2 * Isa::width;
 
+/// Long sums are taken in slabs of nearly equal depth, at most this: a strip of A of 14 x 320
+/// (6 x 256) floats stays in the first-level cache while panels of B stream by.
+template <class Isa>
+constexpr int64_t kDepth = Isa::width >= 16 ? 320 : 256;
+
 /// One strip of C: at most kTileRows rows, any number of columns.
 struct Strip {
   const float* a;  // [rows, k]; either a_rs or a_cs is 1
@@ -148,6 +153,11 @@ template <class Isa, int MR, bool kRowsApart>
 void strip(const Strip& s) {
   Isa::call([&]<int N>() WATTLE_INLINE_BODY { strip_body<N, MR, kRowsApart>(s); });
 }
+
+/// The kernel for `rows` rows of A that lie apart (each contiguous along k) or side by side.
+using StripFn = void (*)(const Strip&);
+template <class Isa>
+StripFn strip_fn(int rows, bool rows_apart);
 
 /// sum_p x[p] y[p] in four vectors of partial sums.
 template <int N>
