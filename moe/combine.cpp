@@ -99,6 +99,30 @@ void combine_ref(Ins in, Outs out, const NoAttr&) {
   combine_report(in, out, rows, in[1].defined());
 }
 
+// V vectors of one token's result. `next`: positions of the token after it, whose rows lie
+// anywhere.
+template <int N, int V>
+WATTLE_FORCE_INLINE void combine_vectors(const float* y, const float* weight,
+                                         const int64_t* position, const int64_t* next, int64_t k,
+                                         int64_t width, float* out) {
+  simd::f32<N> sum[V] = {};
+  for (int64_t c = 0; c < k; ++c) {
+    if (next[c] >= 0)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) __builtin_prefetch(y + next[c] * width + v * N);
+    if (position[c] < 0) continue;
+    const float* const row = y + position[c] * width;
+    const float w = weight ? weight[c] : 1.0f;
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const simd::f32<N> x = simd::load<N>(row + v * N);
+      sum[v] += weight ? w * x : x;
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) simd::store<N>(out + v * N, sum[v]);
+}
+
 template <class Isa>
 void combine_simd(Ins in, Outs out, const NoAttr&) {
   const Sizes s = sizes("combine", in[0], in[1], in[2], in[3]);
@@ -108,18 +132,14 @@ void combine_simd(Ins in, Outs out, const NoAttr&) {
     Isa::call([&]<int N>() WATTLE_INLINE_BODY {
       for (int64_t t = begin; t < end; ++t) {
         const int64_t* const position = in[2].data<int64_t>() + t * s.k;
+        const int64_t* const next = t + 1 < end ? position + s.k : position;
         const float* const weight = in[1] ? in[1].data<float>() + t * s.k : nullptr;
         float* const o = out[0].data<float>() + t * s.width;
         int64_t j = 0;
-        for (; j + N <= s.width; j += N) {
-          simd::f32<N> sum{};
-          for (int64_t c = 0; c < s.k; ++c) {
-            if (position[c] < 0) continue;
-            const simd::f32<N> row = simd::load<N>(y + position[c] * s.width + j);
-            sum += weight ? weight[c] * row : row;
-          }
-          simd::store<N>(o + j, sum);
-        }
+        for (; j + 4 * N <= s.width; j += 4 * N)
+          combine_vectors<N, 4>(y + j, weight, position, next, s.k, s.width, o + j);
+        for (; j + N <= s.width; j += N)
+          combine_vectors<N, 1>(y + j, weight, position, next, s.k, s.width, o + j);
         for (; j < s.width; ++j) {
           float sum = 0;
           for (int64_t c = 0; c < s.k; ++c)

@@ -1,5 +1,8 @@
 // counting_sort: the rows (token, choice) grouped by expert, stable, so that the order in which
 // sums are taken is that of the tokens whatever the number of threads.
+#include <utility>
+
+#include "core/parallel.h"
 #include "moe/ops.h"
 #include "ops/indexing.h"
 
@@ -40,6 +43,42 @@ void admit(const I* expert, int64_t tokens, int64_t k, const CountingSortAttr& a
   }
 }
 
+constexpr int64_t kPart = 4096;  // rows
+
+// Without a capacity, parts of the rows are counted and then placed side by side: the slots of a
+// part start after those of the parts before it.
+template <class I>
+void sort_parts(const I* expert, int64_t rows, int64_t experts, Outs out) {
+  int64_t* const order = out[0].data<int64_t>();
+  int64_t* const position = out[1].data<int64_t>();
+  int64_t* const offsets = out[2].data<int64_t>();
+  const int64_t parts = (rows + kPart - 1) / kPart;
+  std::vector<int64_t> slot(static_cast<size_t>(parts * experts));
+  parallel_for(rows, kPart, [&](int64_t begin, int64_t end) {
+    int64_t* const n = slot.data() + begin / kPart * experts;
+    for (int64_t r = begin; r < end; ++r) ++n[expert[r]];
+  });
+  int64_t sum = 0;
+  for (int64_t e = 0; e < experts; ++e) {
+    offsets[e] = sum;
+    for (int64_t i = 0; i < parts; ++i) {
+      int64_t& n = slot[static_cast<size_t>(i * experts + e)];
+      sum += std::exchange(n, sum);
+    }
+  }
+  offsets[experts] = sum;
+  parallel_for(rows, kPart, [&](int64_t begin, int64_t end) {
+    int64_t* const next = slot.data() + begin / kPart * experts;
+    for (int64_t r = begin; r < end; ++r) order[position[r] = next[expert[r]]++] = r;
+  });
+}
+
+void sort_fast(Ins in, Outs out, const CountingSortAttr& a) {
+  indexing::check_range("counting_sort", in[0], a.experts);
+  if (in[0].dtype() == DType::i64) sort_parts(in[0].data<int64_t>(), in[0].numel(), a.experts, out);
+  else sort_parts(in[0].data<int32_t>(), in[0].numel(), a.experts, out);
+}
+
 void sort_ref(Ins in, Outs out, const CountingSortAttr& a) {
   indexing::check_range("counting_sort", in[0], a.experts);
   const int64_t tokens = in[0].size(0), k = in[0].size(1), rows = tokens * k;
@@ -76,11 +115,17 @@ const Op<CountingSortAttr> op{{
         [](Ins in, std::span<const Meta>, const CountingSortAttr& a) {
           return Cost{.add = 3 * in[0].numel() + a.experts, .cmp = in[0].numel()};
         },
-    .kernels = {{"ref", sort_ref}},
+    .kernels = {{"parts", sort_fast,
+                 [](Ins, const CountingSortAttr& c) {
+                   return c.capacity > 0 ? Refusal{"a capacity fills in the order of the rows"}
+                                         : Refusal{};
+                 }},
+                {"ref", sort_ref}},
     .samples = {{{experts({5, 2}, 4)}, {4}},
                 {{experts({1, 1}, 1)}, {1}},
                 {{experts({7, 3}, 5, DType::i32)}, {5, 3}},
-                {{experts({7, 3}, 37)}, {37, 1, "token"}}},
+                {{experts({7, 3}, 37)}, {37, 1, "token"}},
+                {{experts({1500, 3}, 6)}, {6}}},
 }};
 
 }  // namespace

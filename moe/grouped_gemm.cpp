@@ -1,5 +1,6 @@
 // grouped_gemm: y[p] = x[row(p)] W_e for the slots p of expert e.
 //   dx = combine(dy W_e^T),   dW_e = sum over its slots of x[row(p)]^T dy[p]
+// grouped_gemm_relu: the same, and relu while a block of results is in the cache.
 // The weights of experts without a row are neither read nor counted.
 #include "moe/grouped_gemm.h"
 
@@ -180,8 +181,12 @@ const Op<GradAttr> grad_op{{
 
 // ---- grouped_gemm: x, weight, offsets, order?, position? ----
 
+template <bool Relu>
+constexpr const char* gemm_name = Relu ? "grouped_gemm_relu" : "grouped_gemm";
+
+template <bool Relu>
 Metas gemm_shape(Ins in, const GroupedGemmAttr& a) {
-  const char* const op = "grouped_gemm";
+  const char* const op = gemm_name<Relu>;
   rules::arity(op, in, 3, 5);
   rules::same_dtype(op, in.first(2));
   rules::floating(op, in, 0);
@@ -196,27 +201,28 @@ Metas gemm_shape(Ins in, const GroupedGemmAttr& a) {
   return {{{in[3].numel(), n}, x.dtype()}};
 }
 
-template <class Run>
+template <bool Relu, class Run>
 void gemm_run(Ins in, Outs out, Run&& run) {
-  const std::vector<int64_t> rows = source_rows("grouped_gemm", in, 2, 3, choices(in));
+  const std::vector<int64_t> rows = source_rows(gemm_name<Relu>, in, 2, 3, choices(in));
   const Tensor &x = in[0], &w = in[1];
   const int64_t k = x.size(1), n = out[0].size(1), bytes = info(x.dtype()).bytes;
   const int64_t* const o = in[2].data<int64_t>();
   const int64_t used = o[w.size(0)];
   run(grouped::Groups{w.size(0), o, rows.empty() ? nullptr : rows.data()}, k, n);
-  dispatch_floating("grouped_gemm", x.dtype(), [&]<class T>() {
+  dispatch_floating(gemm_name<Relu>, x.dtype(), [&]<class T>() {
     std::fill(out[0].data<T>() + used * n, out[0].data<T>() + out[0].numel(), T(0));
   });
   int64_t experts = 0;
   for (int64_t e = 0; e < w.size(0); ++e) experts += o[e + 1] > o[e];
   report_executed({.mac = used * k * n,
+                   .cmp = Relu ? used * n : 0,
                    .read = touched_rows(rows, used, x.size(0)) * k * bytes +
                            experts * k * n * bytes + in[2].nbytes() +
                            (has(in, 3) ? in[3].nbytes() : 0),
                    .written = out[0].nbytes()});
 }
 
-template <class T>
+template <bool Relu, class T>
 void gemm_ref(Ins in, const Tensor& out, const GroupedGemmAttr& a, const grouped::Groups& g,
               int64_t k, int64_t n) {
   for (int64_t e = 0; e < g.count; ++e) {
@@ -227,17 +233,18 @@ void gemm_ref(Ins in, const Tensor& out, const GroupedGemmAttr& a, const grouped
         T acc = T(0);
         for (int64_t i = 0; i < k; ++i)
           acc = num::mac(acc, x[i], w[a.transpose_weight ? j * k + i : i * n + j]);
+        if constexpr (Relu) acc = acc < T(0) ? T(0) : acc;
         out.data<T>()[p * n + j] = acc;
       }
     }
   }
 }
 
-template <class Isa>
+template <class Isa, bool Relu>
 void gemm_simd(Ins in, Outs out, const GroupedGemmAttr& a) {
-  gemm_run(in, out, [&](const grouped::Groups& g, int64_t k, int64_t n) {
+  gemm_run<Relu>(in, out, [&](const grouped::Groups& g, int64_t k, int64_t n) {
     grouped::multiply<Isa>(g, in[0].data<float>(), {in[1].data<float>(), k, n, a.transpose_weight},
-                           out[0].data<float>());
+                           out[0].data<float>(), Relu);
   });
 }
 
@@ -249,66 +256,84 @@ Bytes gemm_bytes(Ins in, std::span<const Meta> out, const GroupedGemmAttr&) {
   return b;
 }
 
+template <bool Relu>
 Tensors gemm_backward(const Saved<GroupedGemmAttr>& s, Ins g) {
   const Tensor x = s.in(0), w = s.in(1), offsets = s.in(2);
   const bool gathers = s.has(3);
   const Tensor order = gathers ? s.in(3) : Tensor{}, position = gathers ? s.in(4) : Tensor{};
   const bool t = s.attr().transpose_weight;
+  Tensor gy = g[0];
+  if constexpr (Relu) gy = relu_grad(gy, s.out(0));
   Tensor gx, gw;
   if (s.needs(0)) {
-    gx = grouped_gemm(g[0], w, offsets, {}, {}, {!t});
+    gx = grouped_gemm(gy, w, offsets, {}, {}, {!t});
     if (gathers) gx = combine(gx, {}, position, order);
   }
   if (s.needs(1))
-    gw = t ? grad_op.one({g[0], x, offsets, order, position}, {true})
-           : grad_op.one({x, g[0], offsets, order, position}, {false});
+    gw = t ? grad_op.one({gy, x, offsets, order, position}, {true})
+           : grad_op.one({x, gy, offsets, order, position}, {false});
   return {gx, gw, {}, {}, {}};
 }
 
-const Op<GroupedGemmAttr> op{{
-    .name = "grouped_gemm",
-    .doc = "Product of each expert's rows with its weights",
-    .equation = "y[p] = x[row(p)] W[e] for offsets[e] <= p < offsets[e+1]",
-    .shape = gemm_shape,
-    .cost =
-        [](Ins in, std::span<const Meta> out, const GroupedGemmAttr&) {
-          return Cost{.mac = out[0].shape.numel() * in[0].size(1)};
-        },
-    .bytes = gemm_bytes,
-    .kernels = {simd_kernel<simd::Avx512>(gemm_simd<simd::Avx512>),
-                simd_kernel<simd::Avx2>(gemm_simd<simd::Avx2>),
-                simd_kernel<simd::Portable>(gemm_simd<simd::Portable>),
-                {"ref",
-                 [](Ins in, Outs out, const GroupedGemmAttr& a) {
-                   gemm_run(in, out, [&](const grouped::Groups& g, int64_t k, int64_t n) {
-                     dispatch_floating("grouped_gemm", in[0].dtype(),
-                                       [&]<class T>() { gemm_ref<T>(in, out[0], a, g, k, n); });
-                   });
-                 }}},
-    .saves_in = {0, 1, 2, 3, 4},
-    .aux_ins = {4},
-    .data_dependent = true,
-    .backward = gemm_backward,
-    .samples = {{{{{3, 5}},
-                  {{4, 5, 3}},
-                  index({5}, kOffsets),
-                  index({6}, kOrder),
-                  index({3, 2}, kPosition)}},
-                {{{{1, 1}}, {{1, 1, 1}}, index({2}, {0, 1})}},
-                {{{{4, 37}}, {{2, 19, 37}}, index({3}, {0, 1, 4})}, {true}},
-                {{{{2, 6}},
-                  {{2, 4, 6}},
-                  index({3}, {0, 3, 4}),
-                  index({4}, {0, 1, 3, 2}),
-                  index({2, 2}, {0, 1, 3, 2})},
-                 {true}}},
-}};
+template <bool Relu>
+Rules<GroupedGemmAttr> gemm_rules() {
+  return {
+      .name = gemm_name<Relu>,
+      .doc = Relu ? "Product of each expert's rows with its weights, and relu"
+                  : "Product of each expert's rows with its weights",
+      .equation = Relu ? "y[p] = max(0, x[row(p)] W[e]) for offsets[e] <= p < offsets[e+1]"
+                       : "y[p] = x[row(p)] W[e] for offsets[e] <= p < offsets[e+1]",
+      .shape = gemm_shape<Relu>,
+      .cost =
+          [](Ins in, std::span<const Meta> out, const GroupedGemmAttr&) {
+            const int64_t results = out[0].shape.numel();
+            return Cost{.mac = results * in[0].size(1), .cmp = Relu ? results : 0};
+          },
+      .bytes = gemm_bytes,
+      .kernels = {simd_kernel<simd::Avx512>(gemm_simd<simd::Avx512, Relu>),
+                  simd_kernel<simd::Avx2>(gemm_simd<simd::Avx2, Relu>),
+                  simd_kernel<simd::Portable>(gemm_simd<simd::Portable, Relu>),
+                  {"ref",
+                   [](Ins in, Outs out, const GroupedGemmAttr& a) {
+                     gemm_run<Relu>(in, out, [&](const grouped::Groups& g, int64_t k, int64_t n) {
+                       dispatch_floating(gemm_name<Relu>, in[0].dtype(), [&]<class T>() {
+                         gemm_ref<Relu, T>(in, out[0], a, g, k, n);
+                       });
+                     });
+                   }}},
+      .saves_in = {0, 1, 2, 3, 4},
+      .saves_out = Relu ? Bits{0} : Bits{},
+      .aux_ins = {4},
+      .data_dependent = true,
+      .backward = gemm_backward<Relu>,
+      .samples = {{{{{3, 5}},
+                    {{4, 5, 3}},
+                    index({5}, kOffsets),
+                    index({6}, kOrder),
+                    index({3, 2}, kPosition)}},
+                  {{{{1, 1}, 0.5, 1}, {{1, 1, 1}, 0.5, 1}, index({2}, {0, 1})}},
+                  {{{{4, 37}}, {{2, 19, 37}}, index({3}, {0, 1, 4})}, {true}},
+                  {{{{2, 6}},
+                    {{2, 4, 6}},
+                    index({3}, {0, 3, 4}),
+                    index({4}, {0, 1, 3, 2}),
+                    index({2, 2}, {0, 1, 3, 2})},
+                   {true}}},
+  };
+}
+
+const Op<GroupedGemmAttr> op{gemm_rules<false>()};
+const Op<GroupedGemmAttr> relu_op{gemm_rules<true>()};
 
 }  // namespace
 
 Tensor grouped_gemm(const Tensor& x, const Tensor& weight, const Tensor& offsets,
                     const Tensor& order, const Tensor& position, const GroupedGemmAttr& attr) {
   return op.one({x, weight, offsets, order, position}, attr);
+}
+Tensor grouped_gemm_relu(const Tensor& x, const Tensor& weight, const Tensor& offsets,
+                         const Tensor& order, const Tensor& position, const GroupedGemmAttr& attr) {
+  return relu_op.one({x, weight, offsets, order, position}, attr);
 }
 
 }  // namespace wattle

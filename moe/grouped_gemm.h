@@ -18,9 +18,10 @@ struct Weights {
   bool transposed;
 };
 
-/// y[p] = x[rows[p]] W_e for every slot p of every group e; x has rows of k, y of n floats.
+/// y[p] = x[rows[p]] W_e for every slot p of every group e; x has rows of k, y of n floats. relu: 0
+/// for what is below.
 template <class Isa>
-void multiply(const Groups& g, const float* x, const Weights& w, float* y);
+void multiply(const Groups& g, const float* x, const Weights& w, float* y, bool relu);
 
 /// dw_e [k,n] = sum over the slots p of group e of a[p]^T b[p]; `a_rows` and `b_rows` say where the
 /// operands of a slot lie (null: in row p). 0 for groups without a slot.

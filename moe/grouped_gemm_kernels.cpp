@@ -70,10 +70,23 @@ gemm::MatView gathered(const float* x, const int64_t* rows, int64_t begin, int64
   return {b.data(), to, 1};
 }
 
+template <class Isa>
+void relu(float* x, int64_t n) {
+  Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    const simd::f32<N> zero{};
+    int64_t i = 0;
+    for (; i + N <= n; i += N) {
+      const simd::f32<N> v = simd::load<N>(x + i);
+      simd::store<N>(x + i, v < zero ? zero : v);
+    }
+    for (; i < n; ++i) x[i] = x[i] < 0 ? 0 : x[i];
+  });
+}
+
 }  // namespace
 
 template <class Isa>
-void multiply(const Groups& g, const float* x, const Weights& w, float* y) {
+void multiply(const Groups& g, const float* x, const Weights& w, float* y, bool relu_after) {
   Tasks tasks;
   for (int64_t e = 0; e < g.count; ++e)
     if (g.offsets[e + 1] > g.offsets[e])
@@ -84,9 +97,13 @@ void multiply(const Groups& g, const float* x, const Weights& w, float* y) {
     const float* const we = w.p + t.group * w.k * w.n;
     const gemm::MatView b =
         w.transposed ? gemm::MatView{we + t.col * w.k, 1, w.k} : gemm::MatView{we + t.col, w.n, 1};
+    float* const c = y + t.begin * w.n + t.col;
+    const gemm::Finish finish = [&](int64_t row, int64_t col, int64_t rows, int64_t columns) {
+      for (int64_t r = row; r < row + rows; ++r) relu<Isa>(c + r * w.n + col, columns);
+    };
     gemm::sgemm<Isa>(t.end - t.begin, t.col_end - t.col, w.k,
                      {g.rows ? x : x + t.begin * w.k, w.k, 1, g.rows ? g.rows + t.begin : nullptr},
-                     b, y + t.begin * w.n + t.col, w.n);
+                     b, c, w.n, {.finish = relu_after ? &finish : nullptr});
   });
 }
 
@@ -109,7 +126,7 @@ void outer(int64_t groups, const int64_t* offsets, const float* a, const int64_t
 }
 
 #define WATTLE_GROUPED_FOR(Isa)                                                            \
-  template void multiply<Isa>(const Groups&, const float*, const Weights&, float*);        \
+  template void multiply<Isa>(const Groups&, const float*, const Weights&, float*, bool);  \
   template void outer<Isa>(int64_t, const int64_t*, const float*, const int64_t*, int64_t, \
                            const float*, const int64_t*, int64_t, float*);
 WATTLE_GROUPED_FOR(simd::Portable)

@@ -160,6 +160,8 @@ Tensor MoE::routed(const Tensor& x, const Chosen& c) {
 // Results in slots. Rows of x are read through order and position.
 Tensor MoE::experts_here(const Tensor& x, const Tensor& offsets, const Tensor& order,
                          const Tensor& position) const {
+  if (c_.activation == "relu")
+    return grouped_gemm(grouped_gemm_relu(x, up, offsets, order, position), down, offsets);
   Tensor h = grouped_gemm(x, up, offsets, order, position);
   h = activate(h, up_gate ? grouped_gemm(x, up_gate, offsets, order, position) : Tensor{});
   return grouped_gemm(h, down, offsets);

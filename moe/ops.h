@@ -57,6 +57,10 @@ struct GroupedGemmAttr {
 Tensor grouped_gemm(const Tensor& x, const Tensor& weight, const Tensor& offsets,
                     const Tensor& order = {}, const Tensor& position = {},
                     const GroupedGemmAttr& attr = {});
+/// relu of the same, without a second pass over memory.
+Tensor grouped_gemm_relu(const Tensor& x, const Tensor& weight, const Tensor& offsets,
+                         const Tensor& order = {}, const Tensor& position = {},
+                         const GroupedGemmAttr& attr = {});
 
 /// out[t] = sum over k of weight[t,k] y[position[t,k]]: y [P,d], weight [T,K] (none = ones). Rows
 /// that were dropped add nothing.

@@ -21,6 +21,13 @@ class BitSet {
 }  // namespace
 
 void check_range(const char* op, const Tensor& index, int64_t size) {
+  const auto all_in = [&](const auto* p) {
+    bool in = true;  // without an exit, so that the loop becomes vectors
+    for (int64_t i = 0; i < index.numel(); ++i) in &= (p[i] >= 0) & (p[i] < size);
+    return in;
+  };
+  if (index.dtype() == DType::i64 ? all_in(index.data<int64_t>()) : all_in(index.data<int32_t>()))
+    return;
   for (int64_t i = 0; i < index.numel(); ++i) {
     const int64_t at = rules::index_at(index, i);
     if (at < 0 || at >= size)

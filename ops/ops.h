@@ -31,6 +31,7 @@ Tensor sqrt(const Tensor& x);                                           ///< squ
 Tensor tanh(const Tensor& x);                                           ///< hyperbolic tangent
 Tensor sigmoid(const Tensor& x);                                        ///< 1 / (1 + e^-x)
 Tensor relu(const Tensor& x);                                           ///< max(x, 0)
+Tensor relu_grad(const Tensor& gy, const Tensor& y);                    ///< gy where y > 0, else 0
 Tensor gelu(const Tensor& x, const std::string& approximate = "none");  ///< x * Phi(x)
 Tensor silu(const Tensor& x);                                           ///< x * sigmoid(x)
 Tensor clamp(const Tensor& x, std::optional<double> min,

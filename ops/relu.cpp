@@ -121,5 +121,6 @@ const Op<> relu_op{{
 }  // namespace
 
 Tensor relu(const Tensor& x) { return relu_op.one({x}); }
+Tensor relu_grad(const Tensor& gy, const Tensor& y) { return relu_grad_op.one({gy, y}); }
 
 }  // namespace wattle
