@@ -43,6 +43,7 @@ constexpr DTypeInfo table[] = {
     coded(DType::mxfp4, "mxfp4", 32, 17, "MX: E2M1 in blocks of 32 under a scale"),
     coded(DType::mxint8, "mxint8", 32, 33, "MX: k/64 in blocks of 32 under a scale"),
     coded(DType::nvfp4, "nvfp4", 16, 9, "E2M1 in blocks of 16 under E4M3 scales"),
+    coded(DType::spike, "spike", 8, 1, "0 or 1: a bit each, packed along the last dimension"),
 };
 
 struct Alias {

@@ -43,14 +43,15 @@ enum class DType : uint8_t {
   mxfp6_e2m3,
   mxfp4,
   mxint8,
-  nvfp4
+  nvfp4,
+  spike
 };
 
 enum class DKind : uint8_t { floating, integer, boolean };
 
 /// One row of the dtype table. Storage is a sequence of blocks of `block` elements that take
-/// `bytes` bytes together: f32 is {1, 4}, a 4-bit code {2, 1}, a spike bit would be {64, 8}, and a
-/// format with a scale per 32 elements {32, 17}. A row of a tensor (its last dimension) starts on a
+/// `bytes` bytes together: f32 is {1, 4}, a 4-bit code {2, 1}, a spike {8, 1}, and a format with a
+/// scale per 32 elements {32, 17}. A row of a tensor (its last dimension) starts on a
 /// block boundary, so rows never share a block.
 struct DTypeInfo {
   DType id;

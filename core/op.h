@@ -177,6 +177,9 @@ struct Rules {
   Bits (*writes_when)(const A&) = nullptr;
   Bits aux_outs = {};  ///< results for backward only; no gradient flows to them
   Bits aux_ins = {};   ///< operands that backward alone reads; kernels do not touch them
+  /// Operands that may be spikes (bits) beside the numbers of the others; results are numbers,
+  /// unless the shape rule says otherwise. Every other op refuses spikes.
+  Bits spike_ins = {};
   /// The work depends on the data: `cost` is the upper bound, kernels call report_executed().
   bool data_dependent = false;
   /// Makes the op a view of input 0; it then has no kernels and costs nothing.
@@ -203,7 +206,7 @@ class OpBase {
   const char* file;
   int line;
   Layout layout;
-  Bits saves_in, saves_out, writes, aux_outs, aux_ins;
+  Bits saves_in, saves_out, writes, aux_outs, aux_ins, spike_ins;
   bool differentiable, is_view, data_dependent, estimated_gradient;
   std::vector<const char*> aliases;
 
@@ -274,6 +277,7 @@ class Op final : public OpBase {
     writes = r_.writes;
     aux_outs = r_.aux_outs;
     aux_ins = r_.aux_ins;
+    spike_ins = r_.spike_ins;
     data_dependent = r_.data_dependent;
     estimated_gradient = r_.estimated_gradient;
     differentiable = r_.backward != nullptr;
@@ -336,9 +340,9 @@ class Op final : public OpBase {
   Rules<A> r_;
 };
 
-/// Unique bytes when every operand but those in `unread` is read once, every result written once, and every input that is
-/// written in place is also written once. A tensor given twice counts once; an expanded view counts
-/// the elements that are stored.
+/// Unique bytes when every operand but those in `unread` is read once, every result written once,
+/// and every input that is written in place is also written once. A tensor given twice counts once;
+/// an expanded view counts the elements that are stored.
 Bytes default_bytes(Ins in, std::span<const Meta> out, Bits writes, Bits unread = {});
 
 template <class A>

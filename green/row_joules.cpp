@@ -10,10 +10,12 @@ namespace {
 
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 
-// Where the data decide what is touched (routing), the bytes are those that the kernel reported.
+// Where the data decide what is touched (routing, spikes), the bytes are those that the kernel
+// reported.
 Cost paid(const Row& row) {
   Cost c = row.executed;
   if (row.key.op->data_dependent && !is_coded(row.key.dtype)) return c;
+  if (row.key.dtype == DType::spike && row.key.kernel == std::string_view("event")) return c;
   c.read = row.cost.read;
   c.written = row.cost.written;
   return c;

@@ -134,6 +134,16 @@ Device device_of(const OpBase& op, Ins in) {
   return first ? first->device() : default_device();
 }
 
+// Sums of spikes are no spikes, so an op has to say that it knows what it is given.
+void refuse_spikes(const OpBase& op, Ins in) {
+  bool knows = op.is_view;
+  for (int k = 0; k < op.kernel_count(); ++k) knows = knows || op.kernel_takes_codes(k);
+  for (size_t i = 0; i < in.size() && !knows; ++i)
+    if (in[i] && in[i].dtype() == DType::spike && !op.spike_ins.has(static_cast<int>(i)))
+      throw dtype_error(str(op.name, ": operand ", static_cast<int64_t>(i), " (", in[i],
+                            ") holds spikes, expected numbers; convert it with cast"));
+}
+
 DType row_dtype(Ins in, std::span<const Meta> out) {
   for (const Tensor& t : in)
     if (t && is_floating(t.dtype())) return t.dtype();
@@ -204,7 +214,8 @@ Tensors apply(const OpBase& op, Ins given, const void* attr) {
     }
   }
   const Device device = device_of(op, in);  // 1 one device
-  const Metas metas = op.shape(in, attr);   // 2 shape
+  refuse_spikes(op, in);
+  const Metas metas = op.shape(in, attr);  // 2 shape
   const DType dtype = row_dtype(in, metas);
   const Cost cost = full_cost(op, in, metas, dtype, attr);  // 3 cost, before any byte is touched
   Tensors out = allocate(op, in, metas, device, attr);      // 4 memory

@@ -150,7 +150,7 @@ Metas avg_pool2d_shape(Ins in, const AvgPoolAttr& a) {
   rules::arity("avg_pool2d", in, 1, 1);
   rules::floating("avg_pool2d", in, 0);
   const Geometry g = windows("avg_pool2d", in[0].shape(), a);
-  return {{with_planes(in[0].shape(), g.h.out, g.w.out), in[0].dtype()}};
+  return {{with_planes(in[0].shape(), g.h.out, g.w.out), rules::numbers_dtype(in)}};
 }
 
 // ---- avg_pool2d_grad: gy [N,C,Ho,Wo] -> gx [N,C,H,W] ----
@@ -288,6 +288,7 @@ const Op<AvgPoolAttr> avg_pool2d_op{{
                 simd_kernel<simd::Avx2>(avg_pool2d_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(avg_pool2d_simd<simd::Portable>),
                 {"ref", avg_pool2d_ref}},
+    .spike_ins = {0},
     .backward =
         [](const Saved<AvgPoolAttr>& s, Ins gy) {
           const Shape x = s.shape(0);

@@ -54,7 +54,7 @@ Plain::Plain(const OpBase& op, Ins in, std::span<const Meta> out, const void* at
     : op_(op), written_(op.written(attr)) {
   DType plain = DType::f32;
   const auto widen = [&](DType t) {
-    if (is_coded(t) && info(t).computes_in == DType::f64) plain = DType::f64;
+    if (t == DType::f64 || (is_coded(t) && info(t).computes_in == DType::f64)) plain = DType::f64;
   };
   for (const Tensor& t : in)
     if (t) widen(t.dtype());

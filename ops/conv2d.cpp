@@ -2,8 +2,7 @@
 // (cross-correlation, zeros outside the image). Three products of the same size, each linear in
 // both operands, so each one's backward is made of the other two:
 //   gx = conv2d_grad_input(gy, w),  gw = conv2d_grad_weight(gy, x),  gb = sum of gy over n, p, q
-// Cost is the dense count of the literature: taps that fall into the padding are counted, and the
-// reference executes them on zeros.
+// Cost is the literature's dense count, taps in the padding included: the reference executes them.
 #include <algorithm>
 
 #include "ops/conv2d_kernels.h"
@@ -13,7 +12,6 @@ namespace wattle {
 namespace {
 
 using conv::Geometry;
-
 using ConvAttr = ConvGeometryAttr;
 
 // The gradient ops also carry the size that the product cannot tell: of the image or of the kernel.
@@ -127,7 +125,7 @@ Metas conv_shape(Ins in, const Conv2dAttr& a) {
   const Geometry g = forward_geometry(in, a);
   if (has_bias(in) && in[2].shape() != Shape{g.k})
     throw shape_error(str("conv2d: bias ", in[2].shape(), ", expected ", Shape{g.k}));
-  return {{image_shape(in[0].shape(), g.n, g.k, g.ho, g.wo), in[0].dtype()}};
+  return {{image_shape(in[0].shape(), g.n, g.k, g.ho, g.wo), rules::numbers_dtype(in)}};
 }
 
 void conv_ref(Ins in, Outs out, const Conv2dAttr& a) {
@@ -259,8 +257,8 @@ const Op<Conv2dAttr> conv_op{{
     .shape = conv_shape,
     .cost =
         [](Ins in, std::span<const Meta> out, const Conv2dAttr& a) {
-          return Cost{.mac = dense_macs(forward_geometry(in, a)),
-                      .add = has_bias(in) ? out[0].shape.numel() : 0};
+          const Cost c = rules::contraction(in, dense_macs(forward_geometry(in, a)));
+          return c + Cost{.add = has_bias(in) ? out[0].shape.numel() : 0};
         },
     .bytes =
         [](Ins in, std::span<const Meta> out, const Conv2dAttr& a) {
@@ -275,6 +273,7 @@ const Op<Conv2dAttr> conv_op{{
                                             conv_executes<simd::Portable>),
                 {"ref", conv_ref}},
     .saves_in = {0, 1},
+    .spike_ins = {0},
     .backward =
         [](const Saved<Conv2dAttr>& s, Ins gy) {
           const Shape x = s.shape(0), w = s.shape(1);
@@ -352,8 +351,10 @@ const Op<ConvGradAttr> grad_weight_op{{
           return Metas{{{g.k, g.c / g.groups, g.r, g.s},
                         rules::result_dtype("conv2d_grad_weight", in, a.out)}};
         },
-    .cost = [](Ins in, std::span<const Meta>,
-               const ConvGradAttr& a) { return Cost{.mac = dense_macs(weight_geometry(in, a))}; },
+    .cost =
+        [](Ins in, std::span<const Meta>, const ConvGradAttr& a) {
+          return rules::contraction(in, dense_macs(weight_geometry(in, a)));
+        },
     .bytes =
         [](Ins in, std::span<const Meta> out, const ConvGradAttr& a) {
           Bytes b = default_bytes(in.subspan(0, 1), out, {});
@@ -368,6 +369,7 @@ const Op<ConvGradAttr> grad_weight_op{{
                                             grad_weight_executes<simd::Portable>),
                 {"ref", grad_weight_ref}},
     .saves_in = {0, 1},
+    .spike_ins = {1},
     .backward =
         [](const Saved<ConvGradAttr>& s, Ins ggw) {
           const Pair size = image_size(s.shape(1));

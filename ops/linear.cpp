@@ -30,7 +30,7 @@ Metas linear_shape(Ins in, const LinearAttr& a) {
     throw shape_error(str("linear: bias ", in[2].shape(), ", expected ", Shape{w.size(0)}));
   Shape out = x.shape();
   out[out.rank() - 1] = w.size(0);
-  return {{out, x.dtype()}};
+  return {{out, rules::numbers_dtype(in)}};
 }
 
 bool has_bias(Ins in) { return in.size() > 2 && in[2].defined(); }
@@ -66,7 +66,9 @@ const Op<LinearAttr> op{{
     .cost =
         [](Ins in, std::span<const Meta>, const LinearAttr&) {
           const Sizes s = sizes_of(in);
-          return Cost{.mac = s.rows * s.n * s.k, .add = has_bias(in) ? s.rows * s.n : 0};
+          Cost c = rules::contraction(in, s.rows * s.n * s.k);
+          c.add += has_bias(in) ? s.rows * s.n : 0;
+          return c;
         },
     .bytes =
         [](Ins in, std::span<const Meta> out, const LinearAttr&) {
@@ -77,6 +79,7 @@ const Op<LinearAttr> op{{
                 simd_kernel<simd::Portable>(linear_simd<simd::Portable>),
                 {"ref", linear_ref}},
     .saves_in = {0, 1},
+    .spike_ins = {0},
     .backward =
         [](const Saved<LinearAttr>& s, Ins grad) {
           const Tensor x = s.in(0), w = s.in(1);

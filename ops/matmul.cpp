@@ -156,7 +156,7 @@ const Op<MatmulAttr> op{{
     .cost =
         [](Ins in, std::span<const Meta>, const MatmulAttr& a) {
           const MatmulPlan p = matmul_plan(in, a);
-          return Cost{.mac = p.batch.numel() * p.m * p.n * p.k};
+          return rules::contraction(in, p.batch.numel() * p.m * p.n * p.k);
         },
     .bytes =
         [](Ins in, std::span<const Meta> out, const MatmulAttr&) {
@@ -170,6 +170,7 @@ const Op<MatmulAttr> op{{
                 {"ref", matmul_ref}},
     .layout = Layout::strided,
     .saves_in = {0, 1},
+    .spike_ins = {0, 1},
     .backward = matmul_backward,
     .samples = {{{{{5, 7}}, {{7, 9}}}},
                 {{{{1, 1}}, {{1, 1}}}},

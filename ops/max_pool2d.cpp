@@ -277,6 +277,7 @@ const Op<MaxPoolAttr> max_pool2d_op{{
                 simd_kernel<simd::Portable>(max_pool2d_simd<simd::Portable>),
                 {"ref", max_pool2d_ref}},
     .saves_out = {1},
+    .spike_ins = {0},
     .backward =
         [](const Saved<MaxPoolAttr>& s, Ins gy) {
           const Shape x = s.shape(0);

@@ -41,8 +41,8 @@ const Op<DimAttr> op{{
         [](Ins in, const DimAttr& a) {
           rules::arity("mean", in, 1, 1);
           rules::floating("mean", in, 0);
-          return Metas{
-              {rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim), in[0].dtype()}};
+          return Metas{{rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim),
+                        rules::numbers_dtype(in)}};
         },
     .cost =
         [](Ins in, std::span<const Meta> out, const DimAttr&) {
@@ -52,6 +52,7 @@ const Op<DimAttr> op{{
                 simd_kernel<simd::Avx2>(mean_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(mean_simd<simd::Portable>),
                 {"ref", mean_ref}},
+    .spike_ins = {0},
     .backward =
         [](const Saved<DimAttr>& s, Ins gy) {
           const Shape x = s.shape(0);

@@ -14,10 +14,24 @@ void arity(const char* op, Ins in, int lo, int hi) {
 void same_dtype(const char* op, Ins in) {
   // Codes of two kinds meet in plain floats: gradients in E5M2 with weights in E4M3.
   const auto mixable = [](DType t) { return is_coded(t) && is_floating(t); };
+  const DType first = numbers_dtype(in);
   for (const Tensor& t : in)
-    if (t && t.dtype() != in[0].dtype() && !(mixable(t.dtype()) && mixable(in[0].dtype())))
-      throw dtype_error(str(op, ": operands have dtypes ", name(in[0].dtype()), " and ",
-                            name(t.dtype()), "; convert one with cast"));
+    if (t && t.dtype() != DType::spike && t.dtype() != first &&
+        !(mixable(t.dtype()) && mixable(first)))
+      throw dtype_error(str(op, ": operands have dtypes ", name(first), " and ", name(t.dtype()),
+                            "; convert one with cast"));
+}
+
+DType numbers_dtype(Ins in) {
+  for (const Tensor& t : in)
+    if (t && t.dtype() != DType::spike) return t.dtype();
+  return DType::f32;
+}
+
+Cost contraction(Ins in, int64_t products) {
+  for (const Tensor& t : in)
+    if (t && t.dtype() == DType::spike) return {.add = products};
+  return {.mac = products};
 }
 
 void accumulate(const char* op, Ins in, const std::string& mode) {
@@ -36,7 +50,8 @@ DType result_dtype(const char* op, Ins in, std::optional<DType> wanted) {
     throw dtype_error(str(op, ": found ", name(*wanted),
                           " as the result's dtype, expected a "
                           "floating one"));
-  return wanted && is_coded(in[0].dtype()) ? *wanted : in[0].dtype();
+  const DType first = numbers_dtype(in);
+  return wanted && is_coded(first) ? *wanted : first;
 }
 
 void floating(const char* op, Ins in, int i) {

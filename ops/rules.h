@@ -9,8 +9,13 @@ namespace wattle::rules {
 /// Throws unless 'in' holds between lo and hi operands and the first lo are given.
 void arity(const char* op, Ins in, int lo, int hi);
 /// Throws dtype_error unless all given operands have the first one's dtype, or all are floating
-/// codes (posits, FP8, ...), of any kinds; results then have the first one's.
+/// codes (posits, FP8, ...), of any kinds; results then have the first one's. Spikes go with all.
 void same_dtype(const char* op, Ins in);
+/// Dtype of the first operand that does not hold spikes; f32 where all do.
+DType numbers_dtype(Ins in);
+/// Work of so many products summed up: multiply-accumulates, or additions alone where an operand is
+/// spikes by its type.
+Cost contraction(Ins in, int64_t products);
 /// Throws unless `mode` is one of f32, certified, quire, per_op, and the operands are posits of one
 /// type where it is not f32.
 void accumulate(const char* op, Ins in, const std::string& mode);

@@ -38,7 +38,7 @@ const Op<DimAttr> op{{
     .shape =
         [](Ins in, const DimAttr& a) {
           rules::arity("sum", in, 1, 1);
-          const DType t = is_floating(in[0].dtype()) ? in[0].dtype() : DType::i64;
+          const DType t = is_floating(in[0].dtype()) ? rules::numbers_dtype(in) : DType::i64;
           return Metas{{rules::reduced_shape(in[0].shape(), mask_of(in, a), a.keepdim), t}};
         },
     .cost = [](Ins in, std::span<const Meta>,
@@ -47,6 +47,7 @@ const Op<DimAttr> op{{
                 simd_kernel<simd::Avx2>(sum_simd<simd::Avx2>),
                 simd_kernel<simd::Portable>(sum_simd<simd::Portable>),
                 {"ref", sum_ref}},
+    .spike_ins = {0},
     .backward =
         [](const Saved<DimAttr>& s, Ins gy) {
           const Shape x = s.shape(0);

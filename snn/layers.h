@@ -1,0 +1,51 @@
+// Spiking layers. Sequences are [T, N, ...]: all steps of a layer run before the next layer starts,
+// layers without a state fold T into the batch.
+#pragma once
+#include "nn/module.h"
+#include "snn/ops.h"
+
+namespace wattle::snn {
+
+/// Neurons that behave as those of other libraries, step by step to the bit; their defaults.
+namespace preset {
+/// SpikingJelly's IFNode; without v_reset the threshold is subtracted.
+NeuronAttr spikingjelly_if(std::optional<double> v_reset = 0.0, bool detach_reset = false);
+/// SpikingJelly's LIFNode.
+NeuronAttr spikingjelly_lif(double tau = 2, bool decay_input = true,
+                            std::optional<double> v_reset = 0.0, bool detach_reset = false);
+/// snnTorch's Leaky; reset: subtract, zero or none.
+NeuronAttr snntorch_leaky(double beta, const std::string& reset = "subtract",
+                          bool reset_delay = true);
+}  // namespace preset
+
+/// Neurons of one kind with their state. State is kept between calls (a sequence may come in
+/// pieces) until reset() forgets it; it is no parameter and not in the state_dict.
+class Neuron final : public nn::Module {
+ public:
+  /// learned_decay: 1/tau (through a sigmoid, as PLIF of Fang et al. 2021) or beta is a parameter.
+  explicit Neuron(NeuronAttr attr, bool learned_decay = false);
+
+  /// x [T, ...] -> spikes [T, ...] in the attribute's dtype.
+  Tensor forward(const Tensor& x) override;
+  /// One step by its definition, made of plain ops; slow, for reading and for tests. x and v [...]
+  /// -> spike as a number, v after the step. v undefined: the state at rest.
+  std::pair<Tensor, Tensor> step(const Tensor& x, const Tensor& v) const;
+
+  void reset() { v_ = {}; }
+  /// v [...] after the last call; undefined at rest.
+  const Tensor& state() const { return v_; }
+  void set_state(const Tensor& v) { v_ = v; }
+  const NeuronAttr& attr() const { return attr_; }
+  const char* kind() const override { return "Neuron"; }
+  std::string extra() const override;
+
+  Tensor decay;  ///< [1], undefined unless learned
+
+ private:
+  Tensor decay_now() const;
+
+  NeuronAttr attr_;
+  Tensor v_;
+};
+
+}  // namespace wattle::snn

@@ -1,0 +1,281 @@
+// Neurons: published vectors to the bit, the fused op against the step form, gradients, bits.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "autograd/tape.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/rng.h"
+#include "snn/layers.h"
+#include "snn/spike.h"
+
+namespace wattle {
+namespace {
+
+using snn::Neuron;
+namespace preset = snn::preset;
+
+const std::vector<float> kInput{1.5, 1.5, 1.5, .25, 3, 0, 2, 1};
+
+Tensor column(const std::vector<float>& x) {
+  return Tensor::from<float>(x, {static_cast<int64_t>(x.size()), 1});
+}
+std::string spikes_of(const Tensor& s) {
+  std::string text;
+  for (float v : cast(s, DType::f32).values<float>()) text += v == 1 ? '1' : '0';
+  return text;
+}
+
+struct Case {
+  const char* what;
+  NeuronAttr attr;
+  const char* spikes;
+  std::vector<float> h;
+};
+
+NeuronAttr lif(bool decay_input, std::optional<double> v_reset, bool detach = false) {
+  NeuronAttr a = preset::spikingjelly_lif(2, decay_input, v_reset, detach);
+  a.surrogate = "atan", a.slope = 2;
+  return a;
+}
+
+TEST(Neuron, PotentialsAndSpikesOfThePublishedEquations) {
+  const std::vector<float> leaky{.75, .75, .75, .25, 2.5, 0, 0, .5};
+  const Case cases[] = {
+      {"lif hard", lif(true, 0.0), "01001010", {.75, 1.125, .75, .5, 1.75, 0, 1.0, .5}},
+      {"lif soft",
+       lif(true, {}),
+       "01001010",
+       {.75, 1.125, .8125, .53125, 1.765625, .3828125, 1.19140625, .595703125}},
+      {"plain hard", lif(false, 0.0), "11101011", {1.5, 1.5, 1.5, .25, 3.125, 0, 2, 1}},
+      {"plain soft",
+       lif(false, {}),
+       "11101111",
+       {1.5, 1.75, 1.875, .6875, 3.34375, 1.171875, 2.0859375, 1.54296875}},
+      {"if hard", preset::spikingjelly_if(), "11101011", {1.5, 1.5, 1.5, .25, 3.25, 0, 2, 1}},
+      {"subtract",
+       preset::snntorch_leaky(.5),
+       "01001000",
+       {.75, 1.125, .3125, .40625, 2.703125, .3515625, .17578125, .587890625}},
+      {"zero",
+       preset::snntorch_leaky(.5, "zero"),
+       "01001000",
+       {.75, 1.125, .75, .625, 2.8125, 0, 0, .5}},
+  };
+  for (const Case& c : cases) {
+    const bool is_leaky = c.attr.charge == "leaky";
+    const Tensors out = neuron(column(is_leaky ? leaky : kInput), {}, {}, c.attr);
+    EXPECT_EQ(spikes_of(out[0]), c.spikes) << c.what;
+    EXPECT_EQ(out[2].values<float>(), c.h) << c.what;
+  }
+  const Tensors soft = neuron(column(kInput), {}, {}, preset::spikingjelly_if({}));
+  EXPECT_EQ(spikes_of(soft[0]), "11111111");
+  EXPECT_EQ(soft[1].values<float>()[0], 2.75f);
+  const Tensors none = neuron(column(leaky), {}, {}, preset::snntorch_leaky(.5, "none"));
+  EXPECT_EQ(spikes_of(none[0]), "01101100");
+  // Reset in the same step: the state after a spike, not the potential that caused it.
+  Neuron now(preset::snntorch_leaky(.5, "subtract", false));
+  const std::vector<float> mem{.75, .125, .8125, .65625, 1.828125, .9140625, .45703125, .728515625};
+  std::string spikes;
+  for (size_t t = 0; t < leaky.size(); ++t) {
+    spikes += spikes_of(now(Tensor::from<float>({leaky[t]}, {1, 1})));
+    EXPECT_EQ(now.state().values<float>()[0], mem[t]);
+  }
+  EXPECT_EQ(spikes, "01001000");
+}
+
+TEST(Neuron, EqualityFiresUnlessStrict) {
+  const Tensor one = Tensor::ones({1, 1});
+  EXPECT_EQ(spikes_of(neuron(one, {}, {}, preset::spikingjelly_if())[0]), "1");
+  EXPECT_EQ(spikes_of(neuron(one, {}, {}, preset::snntorch_leaky(.5))[0]), "0");
+}
+
+TEST(Neuron, SoftResetCountsItsInput) {
+  const std::pair<float, int> rates[] = {{.1f, 3}, {.25f, 8},  {.3f, 9}, {.7f, 22},
+                                         {1, 32},  {1.3f, 32}, {0, 0},   {-.5f, 0}};
+  for (const auto& [a, spikes] : rates) {
+    const Tensor x = Tensor::full({32, 1}, a, DType::f64);
+    EXPECT_EQ(sum(neuron(x, {}, {}, preset::spikingjelly_if({}))[0]).item(), spikes) << a;
+  }
+}
+
+TEST(Neuron, GradientsOfThePublishedVector) {
+  struct Grad {
+    NeuronAttr attr;
+    std::vector<double> gx;
+  };
+  const Grad all[] = {
+      {lif(true, 0.0),
+       {.30802745, -.00453536, .00930625, .03471606, .08113126, -.03605005, -.07210011, .14420022}},
+      {lif(true, 0.0, true), {.30924323, 0, .01907916, .03815831, .07631662, 0, 0, .14420022}},
+      {lif(true, {}),
+       {.30928702, .00022956, .00343634, .02667993, .07796537, .01003382, .02540543, .19133295}},
+      {lif(true, {}, true),
+       {.31534351, .01220056, .02440111, .04880222, .09760445, .04783324, .09566647, .19133295}}};
+  for (const Grad& g : all) {
+    Tape tape;
+    const Tensor x = column(kInput);
+    tape.watch(x);
+    const Tensor s = neuron(x, {}, {}, g.attr)[0];
+    const Tensor loss = sum(mul(s, column({1, 0, 0, 0, 1, 0, 0, 1})));
+    const std::vector<float> gx = tape.gradient(loss, {x})[0].values<float>();
+    for (size_t t = 0; t < gx.size(); ++t) EXPECT_NEAR(gx[t], g.gx[t], 1e-6) << t;
+  }
+}
+
+// ---- the fused op against the step form ----
+
+struct Result {
+  std::vector<float> spikes, v;
+  std::vector<std::vector<float>> grads;
+};
+
+Result by_steps(const Neuron& n, const Tensor& x, const Tensor& v0, const Tensor& weight) {
+  Tape tape;
+  tape.watch(x), tape.watch(v0);
+  if (n.decay) tape.watch(n.decay);
+  Tensor v = v0;
+  Tensors spikes;
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    auto [s, next] = n.step(reshape(slice(x, 0, t, t + 1), v0.shape()), v);
+    spikes.push_back(s);
+    v = next;
+  }
+  const Tensor s = stack(spikes, 0);
+  const Tensor loss = add(sum(mul(s, weight)), sum(v));
+  Result r{s.values<float>(), v.values<float>(), {}};
+  Tensors of{x, v0};
+  if (n.decay) of.push_back(n.decay);
+  for (const Tensor& g : tape.gradient(loss, of)) r.grads.push_back(g.values<float>());
+  return r;
+}
+
+Result fused(Neuron& n, const Tensor& x, const Tensor& v0, const Tensor& weight) {
+  Tape tape;
+  tape.watch(x), tape.watch(v0);
+  if (n.decay) tape.watch(n.decay);
+  n.set_state(v0);
+  const Tensor s = n(x), v = n.state();
+  const Tensor loss = add(sum(mul(s, weight)), sum(v));
+  Result r{s.values<float>(), v.values<float>(), {}};
+  Tensors of{x, v0};
+  if (n.decay) of.push_back(n.decay);
+  for (const Tensor& g : tape.gradient(loss, of)) r.grads.push_back(g.values<float>());
+  return r;
+}
+
+double worst(const std::vector<float>& a, const std::vector<float>& b) {
+  double most = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    most = std::max(most, std::fabs(double{a[i]} - double{b[i]}));
+    size = std::max(size, std::fabs(double{b[i]}));
+  }
+  return most / std::max(size, 1e-3);
+}
+
+void compare(const NeuronAttr& a, bool learned, int64_t steps, int64_t n, const std::string& what) {
+  Neuron layer(a, learned);
+  const Tensor x = uniform({steps, n}, -1, 3), v0 = uniform({n}, -.5, 1.5);
+  const Tensor weight = normal({steps, n});
+  const Result slow = by_steps(layer, x, v0, weight), fast = fused(layer, x, v0, weight);
+  EXPECT_EQ(fast.spikes, slow.spikes) << what;
+  EXPECT_EQ(fast.v, slow.v) << what;
+  for (size_t i = 0; i < slow.grads.size(); ++i)
+    EXPECT_LE(worst(fast.grads[i], slow.grads[i]), 1e-5) << what << " gradient " << i;
+}
+
+TEST(Neuron, FusedEqualsItsSteps) {
+  manual_seed(7);
+  for (const char* charge : {"integrate", "lif", "leaky"})
+    for (const char* reset : {"hard", "soft", "none"})
+      for (const unsigned bits : {0u, 1u, 2u, 4u, 8u, 9u, 18u, 22u, 31u}) {
+        NeuronAttr a;
+        a.charge = charge, a.reset = reset, a.tau = 1.7;
+        a.delayed = bits & 1, a.detach_reset = bits & 2, a.strict = bits & 4;
+        a.decay_input = !(bits & 8), a.v_reset = bits & 16 ? .2 : 0;
+        for (const bool learned : {false, true}) {
+          if (learned && a.charge == "integrate") continue;
+          for (const int64_t steps : {1, 2, 7, 33})
+            compare(a, learned, steps, 37,
+                    str(charge, " ", reset, " ", static_cast<int64_t>(bits),
+                        learned ? " learned" : "", " T=", steps));
+        }
+      }
+}
+
+TEST(Neuron, EveryLevelAndThreadCountAgrees) {
+  manual_seed(8);
+  const Tensor x = uniform({5, 3, 1111}, -1, 3);
+  NeuronAttr a;
+  a.tau = 3;
+  const std::vector<float> expected = neuron(x, {}, {}, a)[0].values<float>();
+  const simd::Level before = simd::level();
+  const int threads = num_threads();
+  for (const simd::Level l : {simd::Level::portable, simd::Level::avx2, simd::Level::avx512})
+    for (int n : {1, 2}) {
+      if (!simd::machine_has(l)) continue;
+      simd::set_level(l), set_num_threads(n);
+      EXPECT_EQ(neuron(x, {}, {}, a)[0].values<float>(), expected);
+    }
+  simd::set_level(before), set_num_threads(threads);
+}
+
+TEST(Neuron, BitsAreTheSpikes) {
+  manual_seed(9);
+  const simd::Level before = simd::level();
+  for (const simd::Level l : {simd::Level::portable, simd::Level::avx2, simd::Level::avx512}) {
+    if (!simd::machine_has(l)) continue;
+    simd::set_level(l);
+    for (const Shape& shape : {Shape{3, 1}, Shape{2, 3, 5}, Shape{4, 13}, Shape{2, 2, 16},
+                               Shape{2, 3, 17}, Shape{1, 700}, Shape{2, 3, 1030}}) {
+      NeuronAttr a;
+      const Tensor x = uniform(shape, -1, 4);
+      const Tensor s = neuron(x, {}, {}, a)[0];
+      a.out = DType::spike;
+      const Tensor bits = neuron(x, {}, {}, a)[0];
+      EXPECT_EQ(bits.dtype(), DType::spike);
+      EXPECT_EQ(bits.nbytes(), shape.numel(0, shape.rank() - 1) * ((shape.back() + 7) / 8));
+      EXPECT_EQ(cast(bits, DType::f32).values<float>(), s.values<float>()) << str(shape);
+      EXPECT_EQ(static_cast<double>(snn::count_spikes(bits)), sum(s).item());
+    }
+  }
+  simd::set_level(before);
+}
+
+TEST(Neuron, StateIsKeptUntilItIsForgotten) {
+  manual_seed(10);
+  const Tensor x = uniform({6, 2, 9}, -1, 3);
+  Neuron n(preset::spikingjelly_lif());
+  const std::vector<float> whole = n(x).values<float>();
+  n.reset();
+  std::vector<float> parts = n(slice(x, 0, 0, 2)).values<float>();
+  for (float v : n(slice(x, 0, 2, 6)).values<float>()) parts.push_back(v);
+  EXPECT_EQ(parts, whole);
+  EXPECT_NE(n(x).values<float>(), whole);  // left as it was, the state shows
+  n.reset();
+  EXPECT_EQ(n(x).values<float>(), whole);
+}
+
+TEST(Neuron, WrongSwitchesSayWhatIsWrong) {
+  const auto refused = [](NeuronAttr a, const char* text) {
+    try {
+      neuron(Tensor::ones({2, 3}), {}, {}, a);
+      ADD_FAILURE() << text;
+    } catch (const value_error& e) {
+      EXPECT_NE(std::string(e.what()).find(text), std::string::npos) << e.what();
+    }
+  };
+  refused({.charge = "lof"}, "charge: found 'lof', expected integrate, lif or leaky");
+  refused({.tau = 1}, "tau");
+  refused({.reset = "zero"}, "reset: found 'zero', expected hard, soft or none");
+  refused({.surrogate = "atn"}, "expected one of atan, sigmoid");
+  EXPECT_THROW(neuron(Tensor::ones({2, 3}), Tensor::ones({2}), {}, {}), shape_error);
+  EXPECT_THROW(neuron(Tensor::ones({2}), {}, {}, {.out = DType::spike}), shape_error);
+  EXPECT_THROW(neuron(Tensor::ones({2, 3}), {}, Tensor::ones({1}), {.charge = "integrate"}),
+               value_error);
+  EXPECT_EQ(neuron(Tensor::ones({0, 3}), {}, {}, {})[1].numel(), 3);
+}
+
+}  // namespace
+}  // namespace wattle
