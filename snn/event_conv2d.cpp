@@ -1,0 +1,260 @@
+// conv2d of spikes by events: the weights of every spike under the kernel are added up for a block
+// of output channels at once, tap by tap, so that the weights of a tap stay in the first-level
+// cache while all pixels pass. Weights are laid out as [block][C/groups R S][channels] for it,
+// spikes as lists of channels per pixel. Sums run over taps, then channels, whatever the task.
+#include <algorithm>
+#include <vector>
+
+#include "core/parallel.h"
+#include "ops/coded.h"
+#include "ops/conv2d_kernels.h"
+#include "ops/gemm_kernels.h"
+#include "snn/event.h"
+#include "snn/spike.h"
+
+namespace wattle::snn {
+namespace {
+
+using conv::Geometry;
+
+struct Conv {
+  Geometry g;
+  const uint8_t* spikes;
+  const float *w, *bias;  ///< w in blocks
+  float* y;
+  int64_t wide = 0, blocks = 0;  ///< channels of a block, blocks of a group
+
+  int64_t taps() const { return g.c / g.groups * g.r * g.s; }
+  int64_t outs() const { return g.k / g.groups; }
+};
+
+// Channels of the spikes of each pixel: those of pixel i are channel[first[i]] up to first[i + 1].
+struct PixelLists {
+  std::vector<int32_t> first, channel;
+
+  void build(const Conv& c, int64_t image) {
+    const Geometry& g = c.g;
+    const int64_t row_bytes = spike_row_bytes(g.w), plane = g.h * g.w;
+    const uint8_t* const bits = c.spikes + image * g.c * g.h * row_bytes;
+    const auto each = [&](auto&& fn) {
+      for (int64_t ch = 0; ch < g.c; ++ch)
+        for (int64_t i = 0; i < g.h; ++i)
+          for_each_spike(bits + (ch * g.h + i) * row_bytes, g.w,
+                         [&](int64_t j) { fn(i * g.w + j, static_cast<int32_t>(ch)); });
+    };
+    first.assign(static_cast<size_t>(plane + 1), 0);
+    each([&](int64_t pixel, int32_t) { ++first[static_cast<size_t>(pixel + 1)]; });
+    for (int64_t i = 0; i < plane; ++i)
+      first[static_cast<size_t>(i + 1)] += first[static_cast<size_t>(i)];
+    channel.resize(static_cast<size_t>(first.back()));
+    std::vector<int32_t> next(first.begin(), first.end() - 1);
+    each([&](int64_t pixel, int32_t ch) {
+      channel[static_cast<size_t>(next[static_cast<size_t>(pixel)]++)] = ch;
+    });
+  }
+};
+
+// One block of channels of rows [p0, p1) of an image's output.
+struct Task {
+  int64_t image, group, block, p0, p1;
+};
+
+// Input pixels that tap (r, s) reads for a row of outputs: q0 to q1 are inside the image.
+struct Reach {
+  int64_t i, q0, q1;
+};
+Reach reach(const Geometry& g, int64_t p, int64_t r, int64_t s) {
+  Reach x{p * g.stride_h - g.pad_h + r * g.dil_h, 0, 0};
+  if (x.i < 0 || x.i >= g.h) return x;
+  const int64_t shift = s * g.dil_w - g.pad_w;  // j = q stride + shift
+  x.q0 = shift < 0 ? (-shift + g.stride_w - 1) / g.stride_w : 0;
+  x.q1 = shift >= g.w ? 0 : std::min(g.wo, (g.w - 1 - shift) / g.stride_w + 1);
+  return x;
+}
+
+// Adds the weights of one tap for the spikes of one pixel; returns their number.
+template <int N, int V>
+WATTLE_FORCE_INLINE int64_t add_tap(const PixelLists& l, size_t pixel, int32_t from, int32_t to,
+                                    const float* w, int64_t step, float* sums) {
+  const int32_t *at = l.channel.data() + l.first[pixel], *const end =
+                                                             l.channel.data() + l.first[pixel + 1];
+  simd::f32<N> sum[V];
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) sum[v] = simd::load<N>(sums + v * N);
+  int64_t count = 0;
+  for (; at != end; ++at) {
+    if (*at < from || *at >= to) continue;
+    const float* const row = w + (*at - from) * step;
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sum[v] += simd::load<N>(row + v * N);
+    ++count;
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) simd::store<N>(sums + v * N, sum[v]);
+  return count;
+}
+
+template <class Isa, int Wide>
+int64_t run_task(const Conv& c, const PixelLists& l, const Task& t) {
+  const Geometry& g = c.g;
+  const int64_t cg = g.c / g.groups, first = t.group * c.outs() + t.block * Wide;
+  const int64_t width = std::min<int64_t>(Wide, c.outs() - t.block * Wide);
+  const auto from = static_cast<int32_t>(t.group * cg), to = static_cast<int32_t>(from + cg);
+  thread_local std::vector<float> buffer;
+  buffer.assign(static_cast<size_t>((t.p1 - t.p0) * g.wo * Wide), 0.0f);
+  float* const sums = buffer.data();
+  const float* const w = c.w + (t.group * c.blocks + t.block) * c.taps() * Wide;
+  int64_t count = 0;
+  Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    for (int64_t tap = 0; tap < g.r * g.s; ++tap)
+      for (int64_t p = t.p0; p < t.p1; ++p) {
+        const int64_t s = tap % g.s;
+        const Reach x = reach(g, p, tap / g.s, s);
+        for (int64_t q = x.q0; q < x.q1; ++q) {
+          const int64_t j = q * g.stride_w - g.pad_w + s * g.dil_w;
+          count +=
+              add_tap<N, Wide / N>(l, static_cast<size_t>(x.i * g.w + j), from, to, w + tap * Wide,
+                                   g.r * g.s * Wide, sums + ((p - t.p0) * g.wo + q) * Wide);
+        }
+      }
+  });
+  const int64_t pixels = (t.p1 - t.p0) * g.wo;
+  for (int64_t k = 0; k < width; ++k) {
+    const float b = c.bias ? c.bias[first + k] : 0.0f;
+    float* const y = c.y + ((t.image * g.k + first + k) * g.ho + t.p0) * g.wo;
+    for (int64_t i = 0; i < pixels; ++i) y[i] = sums[i * Wide + k] + b;
+  }
+  return count * width;
+}
+
+// w [K, taps] into blocks [taps, wide], zeros beyond the channels of a group.
+template <class Isa>
+void pack(const Conv& c, const float* w, float* to) {
+  const int64_t taps = c.taps(), wide = c.wide;
+  parallel_for(c.g.groups * c.blocks, 1, [&](int64_t begin, int64_t end) {
+    Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t k0 = b % c.blocks * wide, width = std::min(wide, c.outs() - k0);
+        const float* const from = w + (b / c.blocks * c.outs() + k0) * taps;
+        for (int64_t i = 0; i < wide; i += N)
+          gemm::detail::pack_transposed<N>(from + i * taps, taps,
+                                           static_cast<int>(std::clamp<int64_t>(width - i, 0, N)),
+                                           taps, to + b * taps * wide + i, wide);
+      }
+    });
+  });
+}
+
+template <class Isa>
+int64_t run(Conv c, const float* w) {
+  const Geometry& g = c.g;
+  c.wide = c.outs() <= 16 ? 16 : c.outs() <= 32 ? 32 : 64;
+  c.blocks = (c.outs() + c.wide - 1) / c.wide;
+  const Tensor packed = Tensor::empty({g.groups * c.blocks * c.taps() * c.wide}, DType::f32);
+  pack<Isa>(c, w, packed.data<float>());
+  c.w = packed.data<float>();
+  std::vector<PixelLists> lists(static_cast<size_t>(g.n));
+  parallel_for(g.n, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) lists[static_cast<size_t>(i)].build(c, i);
+  });
+  // About 200 pixels a task: their sums and a tap's weights fit the first-level cache together.
+  const int64_t rows = std::clamp<int64_t>(200 / g.wo, 1, g.ho), cuts = (g.ho + rows - 1) / rows;
+  const int64_t per_image = g.groups * c.blocks * cuts;
+  std::vector<int64_t> added(static_cast<size_t>(g.n * per_image));
+  parallel_for(g.n * per_image, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t cut = i % cuts, b = i / cuts % (g.groups * c.blocks), image = i / per_image;
+      const Task t{image, b / c.blocks, b % c.blocks, cut * rows, std::min(g.ho, (cut + 1) * rows)};
+      const PixelLists& l = lists[static_cast<size_t>(image)];
+      added[static_cast<size_t>(i)] = c.wide == 16   ? run_task<Isa, 16>(c, l, t)
+                                      : c.wide == 32 ? run_task<Isa, 32>(c, l, t)
+                                                     : run_task<Isa, 64>(c, l, t);
+    }
+  });
+  int64_t all = 0;
+  for (int64_t n : added) all += n;
+  return all;
+}
+
+int64_t run_at_level(const Conv& c, const float* w) {
+  switch (simd::level()) {
+    case simd::Level::portable: return run<simd::Portable>(c, w);
+    case simd::Level::avx2: return run<simd::Avx2>(c, w);
+    case simd::Level::avx512: return run<simd::Avx512>(c, w);
+  }
+  return 0;
+}
+
+bool has_bias(Ins in) { return in.size() > 2 && in[2].defined(); }
+
+void conv_events(Ins in, Outs out, const void* attr) {
+  const Geometry g = conv::forward_geometry(in, *static_cast<const Conv2dAttr*>(attr));
+  const float* const bias = has_bias(in) ? in[2].data<float>() : nullptr;
+  const int64_t added = run_at_level(
+      {g, static_cast<const uint8_t*>(in[0].raw()), nullptr, bias, out[0].data<float>()},
+      in[1].data<float>());
+  // Weights are all read: they are laid out anew in every call.
+  report_executed({.add = added + (bias ? out[0].numel() : 0),
+                   .read = in[0].nbytes() + 2 * in[1].nbytes() + (bias ? in[2].nbytes() : 0),
+                   .written = out[0].nbytes() + in[1].nbytes()});
+}
+
+template <class Isa>
+void dense(const Geometry& g, const float* x, const float* w, float* y) {
+  conv::forward<Isa>(g, x, w, nullptr, y);
+}
+
+Times measure(Geometry g, const Shape& image, const Shape& weight) {
+  const Tensor bits = Tensor::zeros(image, DType::spike), w = Tensor::full(weight, 0.5);
+  const Tensor y = Tensor::empty({g.n, g.k, g.ho, g.wo}, DType::f32);
+  const Conv c{g, static_cast<const uint8_t*>(bits.raw()), nullptr, nullptr, y.data<float>()};
+  Times t{};
+  scatter_spikes(bits, kFew);
+  t.few = fastest([&] { run_at_level(c, w.data<float>()); });
+  scatter_spikes(bits, kMany);
+  t.many = fastest([&] { run_at_level(c, w.data<float>()); });
+  t.dense = fastest([&] {
+    const Tensor x = Tensor::empty(image, DType::f32);
+    decode(bits, x.data<float>());
+    switch (simd::level()) {
+      case simd::Level::portable:
+        return dense<simd::Portable>(g, x.data<float>(), w.data<float>(), y.data<float>());
+      case simd::Level::avx2:
+        return dense<simd::Avx2>(g, x.data<float>(), w.data<float>(), y.data<float>());
+      case simd::Level::avx512:
+        return dense<simd::Avx512>(g, x.data<float>(), w.data<float>(), y.data<float>());
+    }
+  });
+  return t;
+}
+
+double conv_crossover(Ins in, const Conv2dAttr& a) {
+  Geometry g = conv::forward_geometry(in, a);
+  g.n = std::min<int64_t>(g.n, 16);  // beyond, the times per image are the same
+  const Shape image{g.n, g.c, g.h, g.w};
+  const std::string what =
+      str("conv2d ", image, " with ", in[1].shape(), ", stride ", attr::text(a.stride),
+          ", padding ", attr::text(a.padding), ", dilation ", attr::text(a.dilation));
+  return crossover(what, [&] { return measure(g, image, in[1].shape()); });
+}
+
+Refusal refused(Ins in, const void* attr) {
+  const auto& a = *static_cast<const Conv2dAttr*>(attr);
+  if (in[0].dtype() != DType::spike) return {"the image holds no spikes"};
+  if (in[1].dtype() != DType::f32 || a.accumulate != "f32") return {"weights are no f32"};
+  if (!in[0].is_contiguous() || in[0].numel() == 0) return {"spikes do not lie in rows"};
+  if (exec() != Exec::automatic)
+    return exec() == Exec::event ? Refusal{} : Refusal{"dense was asked for"};
+  const double rate = static_cast<double>(count_spikes(in[0])) / static_cast<double>(in[0].numel());
+  const double limit = conv_crossover(in, a);
+  if (rate <= limit) return {};
+  return {str(rate * 100, " % spikes, events pay up to ", limit * 100, " % here")};
+}
+
+const bool registered = [] {
+  coded::register_kernel({.op = "conv2d", .name = "event", .when = refused, .run = conv_events});
+  return true;
+}();
+
+}  // namespace
+}  // namespace wattle::snn
