@@ -95,7 +95,7 @@ void ref(Ins in, Outs out, const NeuronAttr& a) {
       T v = has(in, 1) ? in[1].data<T>()[i] : T(r.start());
       for (int64_t t = 0; t < p.steps; ++t) {
         const T h = potential<Scalar<T>>(r, v, x[t * p.n + i], d, keep);
-        out[0].data<T>()[t * p.n + i] = fires<Scalar<T>>(r, h) ? T(1) : T(0);
+        out[0].data<T>()[t * p.n + i] = if_fires<Scalar<T>>(r, h, T(1), T(0));
         out[2].data<T>()[t * p.n + i] = h;
         v = state<Scalar<T>>(r, h);
       }

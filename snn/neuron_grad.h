@@ -21,7 +21,7 @@ struct NeuronGrad {
     if (r.reset == ResetTo::none || (r.reset == ResetTo::soft && r.detach)) return g;
     if (r.reset == ResetTo::soft) return g * (K::of(1) - sg * K::of(r.v_th));
     const T none = K::of(0), one = K::of(1);
-    const T stays = fires<K>(r, h) ? none : one;
+    const T stays = if_fires<K>(r, h, none, one);
     return g * (r.detach ? stays : stays + (K::of(r.v_reset) - h) * sg);
   }
   /// Gradient of v at the end of a step from that of the next step's h.
@@ -48,7 +48,7 @@ struct NeuronGrad {
     if (r.charge == Charge::lif_rest) return K::of(r.start()) - from;
     if (r.charge == Charge::leaky) return from;
     const T charged =
-        r.delayed && r.reset == ResetTo::soft ? h + (fires<K>(r, v) ? K::of(r.v_th) : none) : h;
+        r.delayed && r.reset == ResetTo::soft ? h + if_fires<K>(r, v, K::of(r.v_th), none) : h;
     return (charged - from) / d;
   }
 };

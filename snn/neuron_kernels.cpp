@@ -73,21 +73,21 @@ void forward_block(const NeuronForward& f, const R& r, int64_t begin, int64_t en
   for (int64_t i = 0; i < n; ++i) v[i] = f.v ? f.v[begin + i] : static_cast<float>(r.start());
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
     using V = simd::f32<N>;
-    const V one = V{} + 1.0f, zero{};
+    const V one = V{} + 1.0f, zero{}, set = (V)(simd::i32<N>{} - 1);
     for (int64_t t = 0; t < f.steps; ++t) {
       const float* const x = f.x + t * f.n + begin;
       float* const h = f.h + t * f.n + begin;
       float* const s = f.spikes ? f.spikes + t * f.n + begin : nullptr;
       uint8_t* const b = bits ? bits + t * bits_step : nullptr;
       const auto store_spikes = [&](int64_t i, V p, int64_t count) WATTLE_INLINE_BODY {
-        const auto fired = fires<Lanes<N>>(r, p);
         if (s) {
-          const V as_float = fired ? one : zero;
+          const V as_float = if_fires<Lanes<N>>(r, p, one, zero);
           if (count == N) simd::store<N>(s + i, as_float);
           else std::memcpy(s + i, &as_float, static_cast<size_t>(count) * sizeof(float));
           return;
         }
-        uint32_t m = bits_of<N>((simd::i32<N>)fired) & ((1u << count) - 1);
+        uint32_t m =
+            bits_of<N>((simd::i32<N>)if_fires<Lanes<N>>(r, p, set, zero)) & ((1u << count) - 1);
         if (N == 4 && i % 8 == 4) m = static_cast<uint32_t>(b[i / 8]) | m << 4;
         std::memcpy(b + i / 8, &m, static_cast<size_t>(spike_row_bytes(count)));
       };

@@ -1,5 +1,9 @@
 // A neuron's switches as numbers, and its definition for one neuron and one step.
 #pragma once
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
 #include "core/counted.h"
 #include "snn/ops.h"
 #include "snn/surrogate.h"
@@ -40,19 +44,29 @@ template <class T>
 struct Scalar {
   using type = T;
   static T of(double x) { return T(x); }
+  /// The number after x.
+  static T above(double x) {
+    if constexpr (std::is_same_v<T, float>)
+      return std::nextafter(static_cast<float>(x), std::numeric_limits<float>::infinity());
+    else return T(std::nextafter(x, std::numeric_limits<double>::infinity()));
+  }
 };
 template <int N>
 struct Lanes {
   using type = simd::f32<N>;
   WATTLE_FORCE_INLINE static type of(double x) { return type{} + static_cast<float>(x); }
+  WATTLE_FORCE_INLINE static type above(double x) { return type{} + Scalar<float>::above(x); }
 };
 template <class K>
 using Num = typename K::type;
 
+/// `yes` where a potential of h fires, else `no`. One comparison in one expression: GCC 12 takes
+/// comparisons of 16 lanes that meet anything else apart into single ones.
 template <class K, class R>
-WATTLE_FORCE_INLINE auto fires(const R& r, const Num<K>& h) {
-  const Num<K> threshold = K::of(r.v_th);
-  return r.strict ? h > threshold : h >= threshold;
+WATTLE_FORCE_INLINE Num<K> if_fires(const R& r, const Num<K>& h, const Num<K>& yes,
+                                    const Num<K>& no) {
+  const Num<K> least = r.strict ? K::above(r.v_th) : K::of(r.v_th);
+  return h >= least ? yes : no;
 }
 
 template <class K, class R>
@@ -79,8 +93,8 @@ template <class K, class R>
 WATTLE_FORCE_INLINE Num<K> after_reset(const R& r, const Num<K>& h) {
   const Num<K> none = K::of(0);
   if (r.reset == ResetTo::none) return h;
-  if (r.reset == ResetTo::hard) return fires<K>(r, h) ? K::of(r.v_reset) : h;
-  return h - (fires<K>(r, h) ? K::of(r.v_th) : none);
+  if (r.reset == ResetTo::hard) return if_fires<K>(r, h, K::of(r.v_reset), h);
+  return h - if_fires<K>(r, h, K::of(r.v_th), none);
 }
 
 /// What the charge starts from, given v at the end of the step before.
@@ -96,7 +110,7 @@ WATTLE_FORCE_INLINE Num<K> potential(const R& r, const Num<K>& v, const Num<K>& 
   const Num<K> none = K::of(0);
   const Num<K> h = charged<K>(r, charge_from<K>(r, v), x, d, keep);
   if (!r.delayed || r.reset != ResetTo::soft) return h;
-  return h - (fires<K>(r, v) ? K::of(r.v_th) : none);
+  return h - if_fires<K>(r, v, K::of(r.v_th), none);
 }
 
 /// v at the end of a step.
