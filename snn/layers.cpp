@@ -30,8 +30,8 @@ NeuronAttr preset::snntorch_leaky(double beta, const std::string& reset, bool re
   NeuronAttr a;
   a.charge = "leaky", a.beta = beta;
   a.reset = reset == "subtract" ? "soft" : reset == "zero" ? "hard" : "none";
-  a.strict = a.detach_reset = true;
-  a.delayed = reset_delay;
+  a.strict = true;
+  a.delayed = a.detach_reset = reset_delay;
   return a;
 }
 

@@ -13,7 +13,8 @@ NeuronAttr spikingjelly_if(std::optional<double> v_reset = 0.0, bool detach_rese
 /// SpikingJelly's LIFNode.
 NeuronAttr spikingjelly_lif(double tau = 2, bool decay_input = true,
                             std::optional<double> v_reset = 0.0, bool detach_reset = false);
-/// snnTorch's Leaky; reset: subtract, zero or none.
+/// snnTorch's Leaky; reset: subtract, zero or none. Without reset_delay it is equal as long as no
+/// state starts a step above the threshold: there, snnTorch resets before and after the charge.
 NeuronAttr snntorch_leaky(double beta, const std::string& reset = "subtract",
                           bool reset_delay = true);
 }  // namespace preset

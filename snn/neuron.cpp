@@ -2,7 +2,7 @@
 // equations). h [T, ...] is kept for backward; spikes and states follow from it. With k = dh/dv,
 // q = dh/dx, sg the surrogate at h - v_th and s the spike, going back in time:
 //   dv/dh = hard: (1 - s) + (v_reset - h) sg;  soft: 1 - v_th sg;  none: 1   (no sg when detached)
-//   gh[t] = gh[t+1] k dv/dh + gs[t] sg,   gx[t] = q gh[t]
+//   gh[t] = gh[t+1] k dv/dh + gs[t] sg + what reaches h itself,   gx[t] = q gh[t]
 // and with a delayed reset the soft one is gh[t] = gh[t+1] (k - v_th sg) + gs[t] sg.
 #include "ops/rules.h"
 #include "snn/neuron_grad.h"
@@ -135,21 +135,23 @@ Kernel<NeuronAttr> fast() {
   return k;
 }
 
-// ---- neuron_grad: gs [T,...]?, gv [...]?, h [T,...], v [...]?, decay [1]? -> gx, gv0, gdecay ----
+// ---- neuron_grad: gradients of s [T,...]?, v [...]?, h [T,...]?; then h [T,...], v [...]?,
+//      decay [1]? -> gx, gv0, gdecay ----
 
 Metas grad_shape(Ins in, const NeuronAttr& a) {
   const char* const op = "neuron_grad";
-  if (in.size() < 3 || in.size() > 5)
+  if (in.size() < 4 || in.size() > 6)
     throw shape_error(
-        str(op, ": ", static_cast<int64_t>(in.size()), " operands found, expected 3 to 5"));
-  if (!in[2]) throw shape_error(str(op, ": operand 2 is not given"));
-  rules::same_dtype(op, in.subspan(2));
-  rules::floating(op, in, 2);
-  neuron_rule(a, has(in, 4));
-  const Tensor& h = in[2];
-  check_state(op, h, in, 3, 4);
-  if (in[0] && (in[0].shape() != h.shape() || in[0].dtype() != h.dtype()))
-    throw shape_error(str(op, ": gs ", in[0], ", expected ", h.meta()));
+        str(op, ": ", static_cast<int64_t>(in.size()), " operands found, expected 4 to 6"));
+  if (!in[3]) throw shape_error(str(op, ": operand 3 is not given"));
+  rules::same_dtype(op, in.subspan(3));
+  rules::floating(op, in, 3);
+  neuron_rule(a, has(in, 5));
+  const Tensor& h = in[3];
+  check_state(op, h, in, 4, 5);
+  for (const size_t i : {0, 2})
+    if (in[i] && (in[i].shape() != h.shape() || in[i].dtype() != h.dtype()))
+      throw shape_error(str(op, ": gradient ", in[i], ", expected ", h.meta()));
   const Shape state(h.shape().begin() + 1, h.rank() - 1);
   if (in[1] && (in[1].shape() != state || in[1].dtype() != h.dtype()))
     throw shape_error(str(op, ": gv ", in[1], ", expected ", state));
@@ -178,12 +180,13 @@ struct GradCosts {
 };
 
 Cost grad_cost(Ins in, std::span<const Meta>, const NeuronAttr& a) {
-  const NeuronRule r = neuron_rule(a, has(in, 4));
-  const Planes p = planes(in[2]);
+  const NeuronRule r = neuron_rule(a, has(in, 5));
+  const Planes p = planes(in[3]);
   if (p.steps == 0) return {};
   const GradCosts g(r);
   Cost step = g.surrogate + g.to_x;
   if (has(in, 0)) step += {.add = 1, .mul = 1};
+  if (has(in, 2)) step += {.add = 1};
   if (r.learned) step += g.decay;
   Cost neuron = step * p.steps + g.back * (p.steps - 1) + g.last;
   if (r.learned) neuron += g.state * (p.steps - 1);
@@ -193,24 +196,25 @@ Cost grad_cost(Ins in, std::span<const Meta>, const NeuronAttr& a) {
 }
 
 void grad_ref(Ins in, Outs out, const NeuronAttr& a) {
-  const NeuronRule r = neuron_rule(a, has(in, 4));
-  const Planes p = planes(in[2]);
-  dispatch_floating("neuron_grad", in[2].dtype(), [&]<class T>() {
-    const auto [d, keep] = decay_of<T>(r, in, 4);
+  const NeuronRule r = neuron_rule(a, has(in, 5));
+  const Planes p = planes(in[3]);
+  dispatch_floating("neuron_grad", in[3].dtype(), [&]<class T>() {
+    const auto [d, keep] = decay_of<T>(r, in, 5);
     const NeuronGrad<Scalar<T>, NeuronRule> g(r, d, keep);
     const auto slope = [&](const T& h) { return surrogate_value<T>(r.surrogate, h - T(r.v_th)); };
     T sum = T(0);
     for (int64_t i = 0; i < p.n; ++i) {
-      const T v0 = has(in, 3) ? in[3].data<T>()[i] : T(r.start());
+      const T v0 = has(in, 4) ? in[4].data<T>()[i] : T(r.start());
       T gh = has(in, 1) ? in[1].data<T>()[i] : T(0);
       for (int64_t t = p.steps; t-- > 0;) {
         const int64_t at = t * p.n + i;
-        const T h = in[2].data<T>()[at], sg = slope(h);
+        const T h = in[3].data<T>()[at], sg = slope(h);
         gh = t == p.steps - 1 ? g.last(gh, h, sg) : g.back(gh, h, sg);
         if (has(in, 0)) gh = gh + in[0].data<T>()[at] * sg;
+        if (has(in, 2)) gh = gh + in[2].data<T>()[at];
         out[0].data<T>()[at] = g.to_x(gh);
         if (!r.learned) continue;
-        const T v = t > 0 ? state<Scalar<T>>(r, in[2].data<T>()[at - p.n]) : v0;
+        const T v = t > 0 ? state<Scalar<T>>(r, in[3].data<T>()[at - p.n]) : v0;
         sum = sum + gh * g.by_decay(h, v);
       }
       if (p.steps > 0) gh = g.to_start(gh, v0, g.start_fires() ? slope(v0) : T(0));
@@ -222,16 +226,16 @@ void grad_ref(Ins in, Outs out, const NeuronAttr& a) {
 
 template <class Isa>
 void grad_simd(Ins in, Outs out, const NeuronAttr& a) {
-  const NeuronRule r = neuron_rule(a, has(in, 4));
-  const Planes p = planes(in[2]);
-  const auto [d, keep] = decay_of<float>(r, in, 4);
+  const NeuronRule r = neuron_rule(a, has(in, 5));
+  const Planes p = planes(in[3]);
+  const auto [d, keep] = decay_of<float>(r, in, 5);
   const auto at = [&](size_t i) { return has(in, i) ? in[i].data<float>() : nullptr; };
-  neuron_backward<Isa>({r, d, keep, p.steps, p.n, at(0), at(1), at(2), at(3), out[0].data<float>(),
-                        out[1].data<float>(), out[2].data<float>()});
+  neuron_backward<Isa>({r, d, keep, p.steps, p.n, at(0), at(1), at(2), at(3), at(4),
+                        out[0].data<float>(), out[1].data<float>(), out[2].data<float>()});
 }
 
 Refusal not_empty(Ins in, const NeuronAttr&) {
-  return in[2].numel() == 0 ? Refusal{"no neuron or no step"} : Refusal{};
+  return in[3].numel() == 0 ? Refusal{"no neuron or no step"} : Refusal{};
 }
 
 using S = SampleIn;
@@ -247,13 +251,13 @@ const Op<NeuronAttr> grad_op{{
                 simd_kernel<simd::Avx2>(grad_simd<simd::Avx2>, not_empty),
                 simd_kernel<simd::Portable>(grad_simd<simd::Portable>, not_empty),
                 {"ref", grad_ref}},
-    .samples = {{{{{3, 5}}, kAbsent, {{3, 5}}}, {}},
-                {{{{1, 1}}, {{1}}, {{1, 1}}, {{1}}, {{1}, 0.4, 0.6}}, {}},
-                {{{{4, 2, 19}}, {{2, 19}}, {{4, 2, 19}}, {{2, 19}}, {{1}, 0.4, 0.6}},
+    .samples = {{{{{3, 5}}, kAbsent, kAbsent, {{3, 5}}}, {}},
+                {{{{1, 1}}, {{1}}, {{1, 1}}, {{1, 1}}, {{1}}, {{1}, 0.4, 0.6}}, {}},
+                {{{{4, 2, 19}}, {{2, 19}}, {{4, 2, 19}}, {{4, 2, 19}}, {{2, 19}}, {{1}, 0.4, 0.6}},
                  {.charge = "leaky", .reset = "soft", .strict = true, .delayed = true}},
-                {{kAbsent, {{37}}, {{3, 37}}, {{37}}},
+                {{kAbsent, {{37}}, kAbsent, {{3, 37}}, {{37}}},
                  {.charge = "integrate", .reset = "soft", .surrogate = "sigmoid"}},
-                {{{{3, 37}}, kAbsent, {{3, 37}}, {{37}}, {{1}, 0.4, 0.6}},
+                {{{{3, 37}}, kAbsent, {{3, 37}}, {{3, 37}}, {{37}}, {{1}, 0.4, 0.6}},
                  {.charge = "lif",
                   .v_reset = 0.1,
                   .reset = "hard",
@@ -271,12 +275,11 @@ const Op<NeuronAttr> op{{
     .kernels = {fast<simd::Avx512>(), fast<simd::Avx2>(), fast<simd::Portable>(), {"ref", ref}},
     .saves_in = {1, 2},
     .saves_out = {2},
-    .aux_outs = {2},
     .estimated_gradient = true,
     .backward =
         [](const Saved<NeuronAttr>& s, Ins g) {
           const Tensor v = s.has(1) ? s.in(1) : Tensor{}, d = s.has(2) ? s.in(2) : Tensor{};
-          const Tensors out = grad_op({g[0], g[1], s.out(2), v, d}, s.attr());
+          const Tensors out = grad_op({g[0], g[1], g[2], s.out(2), v, d}, s.attr());
           return Tensors{out[0], out[1], out[2]};
         },
     .samples = {{{{{3, 5}, -1, 3}}, {}},

@@ -108,9 +108,9 @@ void forward_block(const NeuronForward& f, const R& r, int64_t begin, int64_t en
 // gh of a block of neurons, step by step backwards; sums up the gradient of d.
 template <class Isa, class R>
 double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_t end) {
-  alignas(64) float buffer[6][kBlock] = {};
+  alignas(64) float buffer[7][kBlock] = {};
   float *const gh = buffer[0], *const gv = buffer[1], *const v0 = buffer[2], *const sum = buffer[3],
-               *const h = buffer[4], *const gs = buffer[5];
+               *const h = buffer[4], *const gs = buffer[5], *const more = buffer[6];
   const int64_t n = end - begin;
   for (int64_t i = 0; i < n; ++i) {
     gv[i] = b.gv ? b.gv[begin + i] : 0.0f;
@@ -126,11 +126,13 @@ double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_
       const int64_t at = t * b.n + begin;
       std::copy(b.h + at, b.h + at + n, h);
       if (b.gs) std::copy(b.gs + at, b.gs + at + n, gs);
+      if (b.gh) std::copy(b.gh + at, b.gh + at + n, more);
       const bool is_last = t == b.steps - 1;
       for (int64_t i = 0; i < n; i += N) {
         const V p = simd::load<N>(h + i), sg = slope(p);
         V x = is_last ? g.last(simd::load<N>(gv + i), p, sg) : g.back(simd::load<N>(gh + i), p, sg);
         if (b.gs) x += simd::load<N>(gs + i) * sg;
+        if (b.gh) x += simd::load<N>(more + i);
         simd::store<N>(gh + i, x);
         simd::store<N>(gs + i, g.to_x(x));
       }

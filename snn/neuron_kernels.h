@@ -25,7 +25,7 @@ struct NeuronBackward {
   NeuronRule rule;
   float d, keep;
   int64_t steps, n;
-  const float *gs, *gv, *h, *v;  ///< all but h may be null
+  const float *gs, *gv, *gh, *h, *v;  ///< all but h may be null
   float *gx, *gv0;
   float* gdecay;  ///< one number; 0 unless the rule is learned
 };

@@ -42,8 +42,9 @@ struct NeuronAttr {
   }
 };
 /// x [T, ...] -> {spikes [T, ...], v [...] after the last step, h [T, ...]}, all steps at once. v
-/// [...] is the state at the start (none = 0); decay [1] replaces 1/tau (lif) or beta (leaky), and
-/// gets a gradient. Backward reads h and recomputes the rest.
+/// [...] is the state at the start (none: at rest); decay [1] replaces 1/tau (lif) or beta (leaky),
+/// and gets a gradient. All three results pass gradients on; backward reads h and recomputes the
+/// rest.
 Tensors neuron(const Tensor& x, const Tensor& v, const Tensor& decay, const NeuronAttr& attr);
 
 }  // namespace wattle

@@ -124,6 +124,30 @@ TEST(Neuron, GradientsOfThePublishedVector) {
   }
 }
 
+// A loss on the potentials: the gradient of every h by the step form, which adds it up by itself.
+TEST(Neuron, PotentialsTakeGradients) {
+  manual_seed(6);
+  const Tensor x = uniform({5, 1, 11}, -1, 3), weight = normal({5, 11});
+  const Neuron layer(preset::snntorch_leaky(.8));  // v is h
+  const auto loss_of = [&](const Tensor& h) { return sum(mul(mul(h, h), weight)); };
+  Tape slow;
+  slow.watch(x);
+  Tensor v;
+  Tensors potentials;
+  for (int64_t t = 0; t < 5; ++t) {
+    v = layer.step(reshape(slice(x, 0, t, t + 1), {11}), v).second;
+    potentials.push_back(v);
+  }
+  const std::vector<float> expected =
+      slow.gradient(loss_of(stack(potentials, 0)), {x})[0].values<float>();
+  Tape fast;
+  fast.watch(x);
+  const Tensor h = reshape(neuron(x, {}, {}, layer.attr())[2], {5, 11});
+  const std::vector<float> got = fast.gradient(loss_of(h), {x})[0].values<float>();
+  for (size_t i = 0; i < got.size(); ++i)
+    EXPECT_NEAR(got[i], expected[i], 1e-5 * (1 + std::fabs(expected[i])));
+}
+
 // ---- the fused op against the step form ----
 
 struct Result {

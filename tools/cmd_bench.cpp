@@ -26,6 +26,7 @@ void bench_formats(int repeats, bool as_json);  // bench_formats.cpp
 void bench_moe(int repeats, bool as_json);      // bench_moe.cpp
 void bench_moe_worker();
 void bench_snn(int repeats, bool as_json);  // bench_snn.cpp
+void bench_snn_worker();
 
 namespace {
 
@@ -169,11 +170,16 @@ void add_bench(CLI::App& app) {
     else bench_moe(*repeats, *as_json);
   });
   auto* n = c->add_subcommand("snn", "Spiking neurons against their steps, events against dense");
-  n->add_option("--repeats", *repeats, "Timed runs of each side")
+  n->add_option("--repeats", *repeats, "Timings of each side")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   n->add_flag("--json", *as_json, "As JSON");
-  n->callback([=] { bench_snn(*repeats, *as_json); });
+  auto snn_worker = std::make_shared<bool>(false);
+  n->add_flag("--worker", *snn_worker, "Take orders on standard input");
+  n->callback([=] {
+    if (*snn_worker) bench_snn_worker();
+    else bench_snn(*repeats, *as_json);
+  });
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);

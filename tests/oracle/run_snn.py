@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Neurons against SpikingJelly and snnTorch, over the grid of their switches: spikes equal, gradients of the input, of the first
+state and of a learned decay (in f64) within 1e-5 of the largest. Libraries that are not installed are named and left out;
+--require makes that a failure."""
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+import torch  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+WATTLE = os.environ.get("WATTLE_BINARY", os.path.join(ROOT, "build", "release", "wattle"))
+TOLERANCE = 1e-5
+STEPS = (1, 2, 7, 33)
+NEURONS = 37
+
+
+def load(name):
+    try:
+        return __import__(name, fromlist=["x"])
+    except ImportError as e:
+        print(f"run_snn: {name} is not installed here ({e}); its neurons are left out")
+        return None
+
+
+def spikingjelly_cases():
+    neuron = load("spikingjelly.activation_based.neuron")
+    if neuron is None:
+        return
+    surrogate = load("spikingjelly.activation_based.surrogate")
+    slopes = {"sigmoid": lambda: surrogate.Sigmoid(4.0), "atan": lambda: surrogate.ATan(2.0), "soft_sign": lambda: surrogate.SoftSign(2.0),
+              "super_spike": lambda: surrogate.SuperSpike(1.0), "quadratic": lambda: surrogate.PiecewiseQuadratic(1.0)}
+    for v_reset, detach, (name, make) in itertools.product((0.0, None, 0.25), (False, True), slopes.items()):
+        common = {"reset": "soft" if v_reset is None else "hard", "v_reset": v_reset or 0.0, "detach_reset": detach, "surrogate": name}
+        keys = dict(v_threshold=1.0, v_reset=v_reset, detach_reset=detach)
+        yield (f"IFNode {v_reset} {detach} {name}", {**common, "charge": "integrate"},
+               lambda k=keys, m=make: neuron.IFNode(surrogate_function=m(), **k))
+        for tau, decay in itertools.product((2.0, 1.7), (True, False)):
+            attr = {**common, "charge": "lif", "tau": tau, "decay_input": decay}
+            yield (f"ParametricLIFNode tau {tau} decay_input {decay} {v_reset} {detach} {name}", attr,
+                   lambda k=keys, m=make, t=tau, d=decay: neuron.ParametricLIFNode(init_tau=t, decay_input=d, surrogate_function=m(), **k))
+            yield (f"LIFNode tau {tau} decay_input {decay} {v_reset} {detach} {name}", attr,
+                   lambda k=keys, m=make, t=tau, d=decay: neuron.LIFNode(tau=t, decay_input=d, surrogate_function=m(), **k))
+
+
+def snntorch_cases():
+    snn = load("snntorch")
+    if snn is None:
+        return
+    from snntorch import surrogate
+
+    slopes = {"atan": surrogate.atan(), "fast_sigmoid": surrogate.fast_sigmoid(25)}
+    resets = {"subtract": "soft", "zero": "hard", "none": "none"}
+    for beta, (theirs, ours), delay, (name, grad) in itertools.product((0.5, 0.9), resets.items(), (True, False), slopes.items()):
+        attr = {"charge": "leaky", "beta": beta, "reset": ours, "strict": True, "delayed": delay, "detach_reset": delay, "surrogate": name}
+        for learned in (False, True):
+            yield (f"Leaky {beta} {theirs} delay {delay} {name} learned {learned}", attr,
+                   lambda b=beta, r=theirs, d=delay, g=grad, l=learned: snn.Leaky(
+                       beta=b, learn_beta=l, reset_mechanism=r, reset_delay=d, spike_grad=g))
+
+
+def by_spikingjelly(node, x, v):
+    node.v = v
+    spikes = [node(x[t]) for t in range(len(x))]
+    return torch.stack(spikes), node.v
+
+
+def by_snntorch(node, x, v):
+    spikes, mem = [], v
+    for t in range(len(x)):
+        s, mem = node(x[t], mem)
+        spikes.append(s)
+    return torch.stack(spikes), mem
+
+
+def off(ours, theirs):
+    scale = max(1e-3, float(np.abs(theirs).max()))
+    return float(np.abs(ours - theirs).max()) / scale
+
+
+def learned_decay(node):
+    """The decay that ours is given as an operand, and its gradient; None where the node has none."""
+    if hasattr(node, "w"):  # 1/tau = sigmoid(w)
+        d = torch.sigmoid(node.w.detach())
+        return d, node.w.grad / (d * (1 - d)) if node.w.grad is not None else None
+    if isinstance(getattr(node, "beta", None), torch.nn.Parameter):
+        return node.beta.detach(), node.beta.grad
+    return None, None
+
+
+def prepare(folder, attr, run, make, steps, generator):
+    """Runs the library; writes what ours is given, and returns the request and the answers to expect."""
+    # Without a delay, snnTorch's reset is that of the equation while no state starts a step above the threshold.
+    most = 1.0 if attr["charge"] == "leaky" and not attr["delayed"] else 3.0
+    x = torch.rand(steps, NEURONS, generator=generator) * (most + 1) - 1
+    v = torch.rand(NEURONS, generator=generator) * (most / 2 + 0.5) - 0.5
+    up, up_v = torch.randn(steps, NEURONS, generator=generator), torch.randn(NEURONS, generator=generator)
+    node = make()
+    if any(True for _ in node.parameters()):  # the decay's gradient is a sum that cancels: rounding would decide
+        node, x, v, up, up_v = node.double(), x.double(), v.double(), up.double(), up_v.double()
+    x.requires_grad_(), v.requires_grad_()
+    s, end = run(node, x, v)
+    ((s * up).sum() + (end * up_v).sum()).backward()
+    os.makedirs(folder)
+    paths = [os.path.join(folder, n + ".npy") for n in ("x", "v", "up", "up_v")]
+    for path, t in zip(paths, (x, v, up, up_v)):
+        np.save(path, t.detach().numpy())
+    decay, decay_grad = learned_decay(node)
+    decay_path = None
+    if decay is not None:
+        decay_path = os.path.join(folder, "decay.npy")
+        np.save(decay_path, decay.reshape(1).numpy())
+    texts = {k: str(a).lower() if isinstance(a, bool) else str(a) for k, a in attr.items()}
+    request = {"op": "neuron", "in": [paths[0], paths[1], decay_path], "attr": texts, "grad": paths[2:], "out": folder}
+    zero = torch.zeros(())
+    expected = {"out0": s, "out1": end, "grad0": x.grad, "grad1": v.grad if v.grad is not None else zero.expand(NEURONS)}
+    if decay_grad is not None:
+        expected["grad2"] = decay_grad.reshape(1)
+    return request, {k: t.detach().numpy() for k, t in expected.items()}
+
+
+def differences(folder, expected):
+    found = []
+    for name, what in (("out0", "spikes"), ("out1", "state"), ("grad0", "gradient of x"), ("grad1", "gradient of v"),
+                       ("grad2", "gradient of the decay")):
+        if name not in expected:
+            continue
+        path = os.path.join(folder, name + ".npy")
+        if not os.path.exists(path):
+            return ["no answer"]
+        ours, theirs = np.load(path), expected[name]
+        if what == "spikes" and not np.array_equal(ours, theirs):
+            found.append(f"{int((ours != theirs).sum())} of {theirs.size} spikes differ")
+        if what != "spikes" and off(ours, theirs) > TOLERANCE:
+            found.append(f"{what} off by {off(ours, theirs):.2g}")
+    return found
+
+
+def main():
+    generator = torch.Generator().manual_seed(1)
+    with tempfile.TemporaryDirectory() as root:
+        jobs = []
+        for library, cases, run in (("spikingjelly", spikingjelly_cases(), by_spikingjelly), ("snntorch", snntorch_cases(), by_snntorch)):
+            for what, attr, make in cases:
+                for steps in STEPS:
+                    folder = os.path.join(root, str(len(jobs)))
+                    jobs.append((library, f"{what}, T={steps}", folder, *prepare(folder, attr, run, make, steps, generator)))
+        batch = os.path.join(root, "batch.jsonl")
+        with open(batch, "w") as f:
+            f.writelines(json.dumps(j[3]) + "\n" for j in jobs)
+        done = subprocess.run([WATTLE, "op", "--batch", batch], capture_output=True, text=True)
+        if done.returncode:
+            print(done.stderr[-500:])
+        failed, counts = [], {}
+        for library, what, folder, _, expected in jobs:
+            counts[library] = counts.get(library, 0) + 1
+            found = differences(folder, expected)
+            if found:
+                failed.append(f"{library} {what}: " + "; ".join(found))
+    for line in failed[:40]:
+        print("run_snn:", line)
+    compared = ", ".join(f"{n} comparisons with {k}" for k, n in counts.items()) or "no library installed"
+    print(f"run_snn: {compared}, {len(failed)} differ")
+    return 1 if failed or ("--require" in sys.argv and len(counts) < 2) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
