@@ -38,13 +38,13 @@ class Net final : public nn::Module {
     hidden_ = snn::preset::snntorch_leaky(.95);
     output_ = hidden_;
     if (integrates) output_.reset = "none";
+    hidden_.steps = kSteps;
   }
   Outputs run(const Tensor& images) {
     const int64_t n = images.size(0);
     // The current is the same in every step, so the first layer runs once.
-    const Tensor current = (*fc1_)(reshape(images, {n, 784}));
-    const Tensor steps = contiguous(expand(reshape(current, {1, n, 1000}), {kSteps, n, 1000}));
-    const Tensor hidden = neuron(steps, {}, {}, hidden_)[0];
+    const Tensor current = reshape((*fc1_)(reshape(images, {n, 784})), {1, n, 1000});
+    const Tensor hidden = neuron(current, {}, {}, hidden_)[0];
     const Tensor in = reshape((*fc2_)(reshape(hidden, {kSteps * n, 1000})), {kSteps, n, 10});
     const Tensors out = neuron(in, {}, {}, output_);
     const NoRecord off;

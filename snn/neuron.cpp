@@ -20,7 +20,9 @@ bool has(Ins in, size_t i) { return in.size() > i && in[i].defined(); }
 struct Planes {
   int64_t steps, n;
 };
-Planes planes(const Tensor& x) { return {x.size(0), x.shape().numel(1, x.rank())}; }
+Planes planes(const Tensor& x, const NeuronAttr& a) {
+  return {a.steps > 0 ? a.steps : x.size(0), x.shape().numel(1, x.rank())};
+}
 
 bool is_lif(const NeuronRule& r) {
   return r.charge != Charge::integrate && r.charge != Charge::leaky;
@@ -51,7 +53,11 @@ Metas shape(Ins in, const NeuronAttr& a) {
   rules::floating("neuron", in, 0);
   neuron_rule(a, has(in, 2));
   check_state("neuron", in[0], in, 1, 2);
-  const Shape x = in[0].shape();
+  if (a.steps < 0 || (a.steps > 0 && in[0].size(0) != 1))
+    throw shape_error(str("neuron: attribute steps: found ", a.steps, " with ", in[0],
+                          ", expected 0, or more with [1, ...]"));
+  Shape x = in[0].shape();
+  if (a.steps > 0) x[0] = a.steps;
   const DType t = in[0].dtype();
   if (a.out == DType::spike && x.rank() < 2)
     throw shape_error(str("neuron: found ", in[0], ", expected [T, ..., neurons] for spikes"));
@@ -80,21 +86,23 @@ Cost step_cost(const NeuronRule& r) {
 
 Cost cost(Ins in, std::span<const Meta>, const NeuronAttr& a) {
   const NeuronRule r = neuron_rule(a, has(in, 2));
-  Cost c = step_cost(r) * in[0].numel();
+  const Planes p = planes(in[0], a);
+  Cost c = step_cost(r) * (p.steps * p.n);
   if (r.learned && is_lif(r)) c.add += 1;
   return c;
 }
 
 void ref(Ins in, Outs out, const NeuronAttr& a) {
   const NeuronRule r = neuron_rule(a, has(in, 2));
-  const Planes p = planes(in[0]);
+  const Planes p = planes(in[0], a);
+  const int64_t x_step = a.steps > 0 ? 0 : p.n;
   dispatch_floating("neuron", in[0].dtype(), [&]<class T>() {
     const auto [d, keep] = decay_of<T>(r, in, 2);
     const T* const x = in[0].data<T>();
     for (int64_t i = 0; i < p.n; ++i) {
       T v = has(in, 1) ? in[1].data<T>()[i] : T(r.start());
       for (int64_t t = 0; t < p.steps; ++t) {
-        const T h = potential<Scalar<T>>(r, v, x[t * p.n + i], d, keep);
+        const T h = potential<Scalar<T>>(r, v, x[t * x_step + i], d, keep);
         out[0].data<T>()[t * p.n + i] = if_fires<Scalar<T>>(r, h, T(1), T(0));
         out[2].data<T>()[t * p.n + i] = h;
         v = state<Scalar<T>>(r, h);
@@ -107,13 +115,13 @@ void ref(Ins in, Outs out, const NeuronAttr& a) {
 template <class Isa>
 void simd_run(Ins in, Outs out, const NeuronAttr& a) {
   const NeuronRule r = neuron_rule(a, has(in, 2));
-  const Planes p = planes(in[0]);
+  const Planes p = planes(in[0], a);
   const auto [d, keep] = decay_of<float>(r, in, 2);
   const bool bits = out[0].dtype() == DType::spike;
   // Neurons side by side; rows matter only where one does not end with a byte.
   const int64_t last = in[0].rank() > 1 ? in[0].size(-1) : 1;
   const int64_t row = bits && last % 8 != 0 ? last : p.n;
-  neuron_forward<Isa>({r, d, keep, p.steps, p.n, row, in[0].data<float>(),
+  neuron_forward<Isa>({r, d, keep, p.steps, p.n, row, a.steps > 0 ? 0 : p.n, in[0].data<float>(),
                        has(in, 1) ? in[1].data<float>() : nullptr,
                        bits ? nullptr : out[0].data<float>(),
                        bits ? static_cast<uint8_t*>(out[0].raw()) : nullptr, out[1].data<float>(),
@@ -155,7 +163,9 @@ Metas grad_shape(Ins in, const NeuronAttr& a) {
   const Shape state(h.shape().begin() + 1, h.rank() - 1);
   if (in[1] && (in[1].shape() != state || in[1].dtype() != h.dtype()))
     throw shape_error(str(op, ": gv ", in[1], ", expected ", state));
-  return {h.meta(), {state, h.dtype()}, {{1}, h.dtype()}};
+  Shape x = h.shape();
+  if (a.steps > 0) x[0] = 1;
+  return {{x, h.dtype()}, {state, h.dtype()}, {{1}, h.dtype()}};
 }
 
 // Of the methods of NeuronGrad, by name.
@@ -181,7 +191,7 @@ struct GradCosts {
 
 Cost grad_cost(Ins in, std::span<const Meta>, const NeuronAttr& a) {
   const NeuronRule r = neuron_rule(a, has(in, 5));
-  const Planes p = planes(in[3]);
+  const Planes p = planes(in[3], {});
   if (p.steps == 0) return {};
   const GradCosts g(r);
   Cost step = g.surrogate + g.to_x;
@@ -191,13 +201,14 @@ Cost grad_cost(Ins in, std::span<const Meta>, const NeuronAttr& a) {
   Cost neuron = step * p.steps + g.back * (p.steps - 1) + g.last;
   if (r.learned) neuron += g.state * (p.steps - 1);
   neuron += r.delayed ? g.back : g.charge;
+  if (a.steps > 0) neuron.add += p.steps - 1;
   if (r.delayed && r.reset != ResetTo::none) neuron += g.surrogate;
   return neuron * p.n + Cost{.add = r.learned && is_lif(r) ? 1 : 0};
 }
 
 void grad_ref(Ins in, Outs out, const NeuronAttr& a) {
   const NeuronRule r = neuron_rule(a, has(in, 5));
-  const Planes p = planes(in[3]);
+  const Planes p = planes(in[3], {});
   dispatch_floating("neuron_grad", in[3].dtype(), [&]<class T>() {
     const auto [d, keep] = decay_of<T>(r, in, 5);
     const NeuronGrad<Scalar<T>, NeuronRule> g(r, d, keep);
@@ -205,18 +216,20 @@ void grad_ref(Ins in, Outs out, const NeuronAttr& a) {
     T sum = T(0);
     for (int64_t i = 0; i < p.n; ++i) {
       const T v0 = has(in, 4) ? in[4].data<T>()[i] : T(r.start());
-      T gh = has(in, 1) ? in[1].data<T>()[i] : T(0);
+      T gh = has(in, 1) ? in[1].data<T>()[i] : T(0), gx = T(0);
       for (int64_t t = p.steps; t-- > 0;) {
         const int64_t at = t * p.n + i;
         const T h = in[3].data<T>()[at], sg = slope(h);
         gh = t == p.steps - 1 ? g.last(gh, h, sg) : g.back(gh, h, sg);
         if (has(in, 0)) gh = gh + in[0].data<T>()[at] * sg;
         if (has(in, 2)) gh = gh + in[2].data<T>()[at];
-        out[0].data<T>()[at] = g.to_x(gh);
+        if (a.steps == 0) out[0].data<T>()[at] = g.to_x(gh);
+        else gx = t < p.steps - 1 ? gx + g.to_x(gh) : g.to_x(gh);
         if (!r.learned) continue;
         const T v = t > 0 ? state<Scalar<T>>(r, in[3].data<T>()[at - p.n]) : v0;
         sum = sum + gh * g.by_decay(h, v);
       }
+      if (a.steps > 0) out[0].data<T>()[i] = gx;
       if (p.steps > 0) gh = g.to_start(gh, v0, g.start_fires() ? slope(v0) : T(0));
       out[1].data<T>()[i] = gh;
     }
@@ -227,10 +240,10 @@ void grad_ref(Ins in, Outs out, const NeuronAttr& a) {
 template <class Isa>
 void grad_simd(Ins in, Outs out, const NeuronAttr& a) {
   const NeuronRule r = neuron_rule(a, has(in, 5));
-  const Planes p = planes(in[3]);
+  const Planes p = planes(in[3], {});
   const auto [d, keep] = decay_of<float>(r, in, 5);
   const auto at = [&](size_t i) { return has(in, i) ? in[i].data<float>() : nullptr; };
-  neuron_backward<Isa>({r, d, keep, p.steps, p.n, at(0), at(1), at(2), at(3), at(4),
+  neuron_backward<Isa>({r, d, keep, p.steps, p.n, a.steps > 0, at(0), at(1), at(2), at(3), at(4),
                         out[0].data<float>(), out[1].data<float>(), out[2].data<float>()});
 }
 
@@ -263,7 +276,8 @@ const Op<NeuronAttr> grad_op{{
                   .reset = "hard",
                   .decay_input = false,
                   .delayed = true,
-                  .surrogate = "fast_sigmoid"}}},
+                  .surrogate = "fast_sigmoid"}},
+                {{{{3, 37}}, kAbsent, kAbsent, {{3, 37}}, {{37}}}, {.steps = 3}}},
 }};
 
 const Op<NeuronAttr> op{{
@@ -288,7 +302,8 @@ const Op<NeuronAttr> op{{
                  {.charge = "leaky", .reset = "soft", .strict = true, .delayed = true}},
                 {{{{3, 37}, -1, 3}, {{37}}, {{1}, 0.4, 0.6}},
                  {.v_reset = 0.1, .decay_input = false}},
-                {{{{5, 37}, -1, 3}, {{37}}}, {.reset = "none", .decay_input = false}}},
+                {{{{5, 37}, -1, 3}, {{37}}}, {.reset = "none", .decay_input = false}},
+                {{{{1, 37}, -1, 3}, {{37}}}, {.steps = 4}}},
 }};
 
 }  // namespace

@@ -75,7 +75,7 @@ void forward_block(const NeuronForward& f, const R& r, int64_t begin, int64_t en
     using V = simd::f32<N>;
     const V one = V{} + 1.0f, zero{}, set = (V)(simd::i32<N>{} - 1);
     for (int64_t t = 0; t < f.steps; ++t) {
-      const float* const x = f.x + t * f.n + begin;
+      const float* const x = f.x + t * f.x_step + begin;
       float* const h = f.h + t * f.n + begin;
       float* const s = f.spikes ? f.spikes + t * f.n + begin : nullptr;
       uint8_t* const b = bits ? bits + t * bits_step : nullptr;
@@ -108,9 +108,10 @@ void forward_block(const NeuronForward& f, const R& r, int64_t begin, int64_t en
 // gh of a block of neurons, step by step backwards; sums up the gradient of d.
 template <class Isa, class R>
 double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_t end) {
-  alignas(64) float buffer[7][kBlock] = {};
+  alignas(64) float buffer[8][kBlock] = {};
   float *const gh = buffer[0], *const gv = buffer[1], *const v0 = buffer[2], *const sum = buffer[3],
-               *const h = buffer[4], *const gs = buffer[5], *const more = buffer[6];
+               *const h = buffer[4], *const gs = buffer[5], *const more = buffer[6],
+               *const gx = buffer[7];
   const int64_t n = end - begin;
   for (int64_t i = 0; i < n; ++i) {
     gv[i] = b.gv ? b.gv[begin + i] : 0.0f;
@@ -134,9 +135,11 @@ double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_
         if (b.gs) x += simd::load<N>(gs + i) * sg;
         if (b.gh) x += simd::load<N>(more + i);
         simd::store<N>(gh + i, x);
-        simd::store<N>(gs + i, g.to_x(x));
+        const V to_x = g.to_x(x);
+        simd::store<N>(gs + i, b.sum_x && !is_last ? simd::load<N>(gx + i) + to_x : to_x);
+        if (b.sum_x) simd::store<N>(gx + i, simd::load<N>(gs + i));
       }
-      std::copy(gs, gs + n, b.gx + at);
+      if (!b.sum_x || t == 0) std::copy(gs, gs + n, b.gx + (b.sum_x ? begin : at));
       if (!r.learned) continue;
       if (t > 0) std::copy(b.h + at - b.n, b.h + at - b.n + n, gs);
       for (int64_t i = 0; i < n; i += N) {

@@ -13,6 +13,7 @@ struct NeuronForward {
   NeuronRule rule;
   float d, keep;
   int64_t steps, n, row;
+  int64_t x_step;      ///< n, or 0 for the same x in every step
   const float *x, *v;  ///< v may be null
   float* spikes;       ///< or null, and
   uint8_t* bits;       ///< these
@@ -25,6 +26,7 @@ struct NeuronBackward {
   NeuronRule rule;
   float d, keep;
   int64_t steps, n;
+  bool sum_x;                         ///< gx is one plane
   const float *gs, *gv, *gh, *h, *v;  ///< all but h may be null
   float *gx, *gv0;
   float* gdecay;  ///< one number; 0 unless the rule is learned

@@ -33,15 +33,18 @@ struct NeuronAttr {
   bool decay_input = true, strict = false, delayed = false, detach_reset = false;
   std::string surrogate = "atan";
   double slope = 0;
+  int64_t steps = 0;       ///< > 0: x [1, ...] is the same current in so many steps
   DType out = DType::f32;  ///< of the spikes: that of x, or spike
   template <class V>
   void visit(V&& v) {
     v("charge", charge), v("tau", tau), v("beta", beta), v("v_th", v_th), v("v_reset", v_reset);
     v("reset", reset), v("decay_input", decay_input), v("strict", strict), v("delayed", delayed);
-    v("detach_reset", detach_reset), v("surrogate", surrogate), v("slope", slope), v("out", out);
+    v("detach_reset", detach_reset), v("surrogate", surrogate), v("slope", slope);
+    v("steps", steps), v("out", out);
   }
 };
-/// x [T, ...] -> {spikes [T, ...], v [...] after the last step, h [T, ...]}, all steps at once. v
+/// x [T, ...], or [1, ...] with `steps` -> {spikes [T, ...], v [...] after the last step, h [T,
+/// ...]}, all steps at once. v
 /// [...] is the state at the start (none: at rest); decay [1] replaces 1/tau (lif) or beta (leaky),
 /// and gets a gradient. All three results pass gradients on; backward reads h and recomputes the
 /// rest.

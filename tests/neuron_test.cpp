@@ -27,6 +27,15 @@ std::string spikes_of(const Tensor& s) {
   return text;
 }
 
+double worst(const std::vector<float>& a, const std::vector<float>& b) {
+  double most = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    most = std::max(most, std::fabs(double{a[i]} - double{b[i]}));
+    size = std::max(size, std::fabs(double{b[i]}));
+  }
+  return most / std::max(size, 1e-3);
+}
+
 struct Case {
   const char* what;
   NeuronAttr attr;
@@ -148,6 +157,27 @@ TEST(Neuron, PotentialsTakeGradients) {
     EXPECT_NEAR(got[i], expected[i], 1e-5 * (1 + std::fabs(expected[i])));
 }
 
+// The same current in every step is one plane, and its gradient a sum over the steps.
+TEST(Neuron, AConstantCurrentIsReadOnce) {
+  manual_seed(5);
+  const Tensor x = uniform({1, 3, 700}, -1, 3), up = normal({6, 3, 700});
+  const auto run = [&](bool once) {
+    NeuronAttr a = preset::spikingjelly_lif(1.6);
+    if (once) a.steps = 6;
+    Tape tape;
+    tape.watch(x);
+    const Tensor in = once ? x : contiguous(expand(x, {6, 3, 700}));
+    const Tensors out = neuron(in, {}, {}, a);
+    const Tensor gx = tape.gradient(sum(mul(out[0], up)), {x})[0];
+    return std::pair(out[2].values<float>(), gx.values<float>());
+  };
+  const auto [h, gx] = run(true);
+  const auto [h_all, gx_all] = run(false);
+  EXPECT_EQ(h, h_all);
+  EXPECT_LE(worst(gx, gx_all), 1e-6);
+  EXPECT_THROW(neuron(Tensor::ones({2, 3}), {}, {}, {.steps = 4}), shape_error);
+}
+
 // ---- the fused op against the step form ----
 
 struct Result {
@@ -187,15 +217,6 @@ Result fused(Neuron& n, const Tensor& x, const Tensor& v0, const Tensor& weight)
   if (n.decay) of.push_back(n.decay);
   for (const Tensor& g : tape.gradient(loss, of)) r.grads.push_back(g.values<float>());
   return r;
-}
-
-double worst(const std::vector<float>& a, const std::vector<float>& b) {
-  double most = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    most = std::max(most, std::fabs(double{a[i]} - double{b[i]}));
-    size = std::max(size, std::fabs(double{b[i]}));
-  }
-  return most / std::max(size, 1e-3);
 }
 
 void compare(const NeuronAttr& a, bool learned, int64_t steps, int64_t n, const std::string& what) {
