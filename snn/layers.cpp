@@ -35,6 +35,29 @@ NeuronAttr preset::snntorch_leaky(double beta, const std::string& reset, bool re
   return a;
 }
 
+namespace {
+NeuronAttr leaky_current(double decay) {
+  NeuronAttr a;
+  a.charge = "leaky", a.beta = decay, a.reset = "none";
+  return a;
+}
+}  // namespace
+
+preset::Synaptic preset::snntorch_synaptic(double alpha, double beta, const std::string& reset) {
+  if (reset == "zero")
+    throw value_error(
+        "snntorch_synaptic: reset: found 'zero', expected subtract or none (zero clears the "
+        "potential after the current was added, which this neuron has no switch for)");
+  return {leaky_current(alpha), snntorch_leaky(beta, reset)};
+}
+
+preset::Synaptic preset::spikingjelly_cuba(double current_decay, double voltage_decay,
+                                           std::optional<double> v_reset, bool detach_reset) {
+  NeuronAttr a = spikingjelly_if(v_reset, detach_reset);
+  a.charge = "leaky", a.beta = voltage_decay;
+  return {leaky_current(current_decay), a};
+}
+
 Neuron::Neuron(NeuronAttr attr, bool learned_decay) : attr_(std::move(attr)) {
   neuron_rule(attr_, learned_decay);
   if (!learned_decay) return;
@@ -53,6 +76,18 @@ Tensor Neuron::decay_now() const {
 
 Tensor Neuron::forward(const Tensor& x) {
   const Tensors out = neuron(x, v_, decay_now(), attr_);
+  v_ = out[1];
+  return out[0];
+}
+
+SynapticNeuron::SynapticNeuron(const preset::Synaptic& attr) : attr_(attr) {
+  neuron_rule(attr_.current, false), neuron_rule(attr_.membrane, false);
+}
+
+Tensor SynapticNeuron::forward(const Tensor& x) {
+  const Tensors current = neuron(x, i_, {}, attr_.current);
+  i_ = current[1];
+  const Tensors out = neuron(current[2], v_, {}, attr_.membrane);
   v_ = out[1];
   return out[0];
 }

@@ -17,6 +17,15 @@ NeuronAttr spikingjelly_lif(double tau = 2, bool decay_input = true,
 /// state starts a step above the threshold: there, snnTorch resets before and after the charge.
 NeuronAttr snntorch_leaky(double beta, const std::string& reset = "subtract",
                           bool reset_delay = true);
+/// snnTorch's Synaptic and other neurons driven by a synaptic current, i = alpha i + x, then
+/// v = beta v + i; reset: subtract or none.
+struct Synaptic {
+  NeuronAttr current, membrane;
+};
+Synaptic snntorch_synaptic(double alpha, double beta, const std::string& reset = "subtract");
+/// SpikingJelly's CUBALIFNode: the same with a reset in the same step, hard unless v_reset is none.
+Synaptic spikingjelly_cuba(double current_decay, double voltage_decay,
+                           std::optional<double> v_reset = 0.0, bool detach_reset = false);
 }  // namespace preset
 
 /// Neurons of one kind with their state. State is kept between calls (a sequence may come in
@@ -47,6 +56,23 @@ class Neuron final : public nn::Module {
 
   NeuronAttr attr_;
   Tensor v_;
+};
+
+/// A neuron behind a synaptic current: the current is a leaky integrator that never fires, whose
+/// potential is the neuron's input.
+class SynapticNeuron final : public nn::Module {
+ public:
+  explicit SynapticNeuron(const preset::Synaptic& attr);
+  /// x [T, ...] -> spikes [T, ...].
+  Tensor forward(const Tensor& x) override;
+  void reset() { i_ = v_ = {}; }
+  const Tensor& current() const { return i_; }
+  const Tensor& state() const { return v_; }
+  const char* kind() const override { return "SynapticNeuron"; }
+
+ private:
+  preset::Synaptic attr_;
+  Tensor i_, v_;
 };
 
 }  // namespace wattle::snn

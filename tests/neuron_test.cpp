@@ -288,6 +288,54 @@ TEST(Neuron, BitsAreTheSpikes) {
   simd::set_level(before);
 }
 
+// i = alpha i + x, v = beta v + i, by a loop of its own; gradients by those of the step form.
+TEST(Neuron, ASynapticCurrentDrivesIt) {
+  manual_seed(11);
+  const int64_t steps = 9, n = 33;
+  const Tensor x = uniform({steps, n}, -.5, 1.5), up = normal({steps, n});
+  const float alpha = .8f, beta = .7f;
+  for (const bool cuba : {false, true}) {
+    const preset::Synaptic attr =
+        cuba ? preset::spikingjelly_cuba(.8, .7) : preset::snntorch_synaptic(.8, .7);
+    snn::SynapticNeuron layer(attr);
+    Tape tape;
+    tape.watch(x);
+    const Tensor s = layer(x);
+    const std::vector<float> gx = tape.gradient(sum(mul(s, up)), {x})[0].values<float>();
+    std::vector<float> expected;
+    std::vector<float> i(static_cast<size_t>(n)), v(static_cast<size_t>(n));
+    for (int64_t t = 0; t < steps; ++t)
+      for (int64_t j = 0; j < n; ++j) {
+        float &ij = i[static_cast<size_t>(j)], &vj = v[static_cast<size_t>(j)];
+        const bool before = !cuba && vj > 1;
+        ij = ij * alpha;
+        ij += x.data<float>()[t * n + j];
+        vj = vj * beta;
+        vj += ij;
+        if (before) vj -= 1;
+        const bool fires = cuba ? vj >= 1 : vj > 1;
+        expected.push_back(fires);
+        if (cuba && fires) vj = 0;
+      }
+    EXPECT_EQ(s.values<float>(), expected);
+    EXPECT_EQ(layer.state().values<float>(), v);
+    EXPECT_EQ(layer.current().values<float>(), i);
+    Tape slow;
+    slow.watch(x);
+    const Neuron current(attr.current), membrane(attr.membrane);
+    Tensor ci, cv;
+    Tensors spikes;
+    for (int64_t t = 0; t < steps; ++t) {
+      ci = current.step(reshape(slice(x, 0, t, t + 1), {n}), ci).second;
+      auto [one, next] = membrane.step(ci, cv);
+      spikes.push_back(one), cv = next;
+    }
+    EXPECT_LE(worst(gx, slow.gradient(sum(mul(stack(spikes, 0), up)), {x})[0].values<float>()),
+              1e-5);
+  }
+  EXPECT_THROW(preset::snntorch_synaptic(.8, .7, "zero"), value_error);
+}
+
 TEST(Neuron, StateIsKeptUntilItIsForgotten) {
   manual_seed(10);
   const Tensor x = uniform({6, 2, 9}, -1, 3);
