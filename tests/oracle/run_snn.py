@@ -66,6 +66,32 @@ def snntorch_cases():
                        beta=b, learn_beta=l, reset_mechanism=r, reset_delay=d, spike_grad=g))
 
 
+def driven_cases():
+    """Neurons behind a current: attributes of the current's leaky integrator, of the neuron, and the library's step."""
+    current = lambda decay: {"charge": "leaky", "beta": decay, "reset": "none"}  # noqa: E731
+    if (neuron := load("spikingjelly.activation_based.neuron")) is not None:
+        surrogate = load("spikingjelly.activation_based.surrogate")
+        for c, v, v_reset in itertools.product((0.5, 0.8), (0.75, 0.9), (0.0, None)):
+            attr = {"charge": "leaky", "beta": v, "reset": "soft" if v_reset is None else "hard", "surrogate": "atan"}
+            make = lambda c=c, v=v, r=v_reset: neuron.CUBALIFNode(c, v, 1.0, r, surrogate.ATan(2.0))  # noqa: E731
+            run = lambda node, x: torch.stack([node(t) for t in x])  # noqa: E731
+            yield "spikingjelly", f"CUBALIFNode {c} {v} {v_reset}", current(c), attr, make, run
+    if (snn := load("snntorch")) is not None:
+        for alpha, beta, reset in itertools.product((0.5, 0.8), (0.75, 0.9), ("subtract", "none")):
+            attr = {"charge": "leaky", "beta": beta, "reset": "soft" if reset == "subtract" else "none", "strict": True, "delayed": True,
+                    "detach_reset": True, "surrogate": "atan"}
+            make = lambda a=alpha, b=beta, r=reset: snn.Synaptic(alpha=a, beta=b, reset_mechanism=r)  # noqa: E731
+            yield "snntorch", f"Synaptic {alpha} {beta} {reset}", current(alpha), attr, make, by_synaptic
+
+
+def by_synaptic(node, x):
+    syn, mem, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+    for t in x:
+        s, syn, mem = node(t, syn, mem)
+        spikes.append(s)
+    return torch.stack(spikes)
+
+
 def by_spikingjelly(node, x, v):
     node.v = v
     spikes = [node(x[t]) for t in range(len(x))]
@@ -117,21 +143,43 @@ def prepare(folder, attr, run, make, steps, generator):
     if decay is not None:
         decay_path = os.path.join(folder, "decay.npy")
         np.save(decay_path, decay.reshape(1).numpy())
-    texts = {k: str(a).lower() if isinstance(a, bool) else str(a) for k, a in attr.items()}
-    request = {"op": "neuron", "in": [paths[0], paths[1], decay_path], "attr": texts, "grad": paths[2:], "out": folder}
+    request = {"op": "neuron", "in": [paths[0], paths[1], decay_path], "attr": texts(attr), "grad": paths[2:], "out": folder}
     zero = torch.zeros(())
     expected = {"out0": s, "out1": end, "grad0": x.grad, "grad1": v.grad if v.grad is not None else zero.expand(NEURONS)}
     if decay_grad is not None:
         expected["grad2"] = decay_grad.reshape(1)
-    return request, {k: t.detach().numpy() for k, t in expected.items()}
+    return [request], {k: t.detach().numpy() for k, t in expected.items()}
+
+
+def texts(attr):
+    return {k: str(a).lower() if isinstance(a, bool) else str(a) for k, a in attr.items()}
+
+
+def prepare_driven(folder, current, attr, make, run, steps, generator):
+    """As prepare, in three requests: the current, the neuron on it with gradients, and the current's gradient."""
+    x = torch.rand(steps, NEURONS, generator=generator) * 2 - 0.5
+    up = torch.randn(steps, NEURONS, generator=generator)
+    x.requires_grad_()
+    s = run(make(), x)
+    (s * up).sum().backward()
+    for part in ("i", "s", "g"):
+        os.makedirs(os.path.join(folder, part))
+    at = lambda *n: os.path.join(folder, *n)  # noqa: E731
+    none = torch.zeros(steps, NEURONS)
+    for name, t in (("x", x), ("up", up), ("none", none), ("none_v", none[0])):
+        np.save(at(name + ".npy"), t.detach().numpy())
+    requests = [{"op": "neuron", "in": [at("x.npy")], "attr": texts(current), "out": at("i")},
+                {"op": "neuron", "in": [at("i", "out2.npy")], "attr": texts(attr), "grad": [at("up.npy")], "out": at("s")},
+                {"op": "neuron", "in": [at("x.npy")], "attr": texts(current), "out": at("g"),
+                 "grad": [at("none.npy"), at("none_v.npy"), at("s", "grad0.npy")]}]
+    return requests, {os.path.join("s", "out0"): s.detach().numpy(), os.path.join("g", "grad0"): x.grad.numpy()}
 
 
 def differences(folder, expected):
     found = []
-    for name, what in (("out0", "spikes"), ("out1", "state"), ("grad0", "gradient of x"), ("grad1", "gradient of v"),
-                       ("grad2", "gradient of the decay")):
-        if name not in expected:
-            continue
+    names = {"out0": "spikes", "out1": "state", "grad0": "gradient of x", "grad1": "gradient of v", "grad2": "gradient of the decay"}
+    for name in expected:
+        what = names[os.path.basename(name)]
         path = os.path.join(folder, name + ".npy")
         if not os.path.exists(path):
             return ["no answer"]
@@ -152,9 +200,13 @@ def main():
                 for steps in STEPS:
                     folder = os.path.join(root, str(len(jobs)))
                     jobs.append((library, f"{what}, T={steps}", folder, *prepare(folder, attr, run, make, steps, generator)))
+        for library, what, current, attr, make, run in driven_cases():
+            for steps in STEPS:
+                folder = os.path.join(root, str(len(jobs)))
+                jobs.append((library, f"{what}, T={steps}", folder, *prepare_driven(folder, current, attr, make, run, steps, generator)))
         batch = os.path.join(root, "batch.jsonl")
         with open(batch, "w") as f:
-            f.writelines(json.dumps(j[3]) + "\n" for j in jobs)
+            f.writelines(json.dumps(r) + "\n" for j in jobs for r in j[3])
         done = subprocess.run([WATTLE, "op", "--batch", batch], capture_output=True, text=True)
         if done.returncode:
             print(done.stderr[-500:])
