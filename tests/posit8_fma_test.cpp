@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/simd.h"
+#include "ops/ops.h"
 #include "quant/posit.h"
 
 namespace wattle::quant {
@@ -73,6 +75,32 @@ TEST(Posit8, EveryFusedMultiplyAdd) {
 
 TEST(Posit8, RoundingTwiceIsFound) {
   EXPECT_GT(differences([](posit8 a, posit8 b, posit8 c) { return a * b + c; }), 100000);
+}
+
+// The op's vector kernels, on every instruction set of this machine.
+TEST(Posit8, EveryFusedMultiplyAddInVectors) {
+  const Oracle oracle;
+  constexpr int64_t n = 1 << 16;
+  const Tensor a = Tensor::zeros({n}, DType::posit8), b = Tensor::zeros({n}, DType::posit8),
+               c = Tensor::zeros({n}, DType::posit8);
+  for (int64_t i = 0; i < n; ++i) {
+    static_cast<uint8_t*>(b.raw())[i] = static_cast<uint8_t>(i >> 8);
+    static_cast<uint8_t*>(c.raw())[i] = static_cast<uint8_t>(i);
+  }
+  const simd::Level before = simd::level();
+  int64_t wrong = 0;
+  for (unsigned word = 0; word < 256; ++word) {
+    std::fill_n(static_cast<uint8_t*>(a.raw()), n, static_cast<uint8_t>(word));
+    for (const simd::Level l : {simd::Level::portable, simd::Level::avx2, simd::Level::avx512}) {
+      if (!simd::machine_has(l)) continue;
+      simd::set_level(l);
+      const Tensor y = wattle::fma(a, b, c);
+      for (unsigned i = 0; i < n; ++i)
+        wrong += static_cast<const uint8_t*>(y.raw())[i] != oracle.fma(word, i >> 8, i & 255);
+    }
+  }
+  simd::set_level(before);
+  EXPECT_EQ(wrong, 0);
 }
 
 }  // namespace
