@@ -31,9 +31,13 @@ Exec& current() {
   return e;
 }
 
+struct Measured {
+  std::string what;
+  Times times;
+};
 struct Table {
   std::mutex mutex;
-  std::map<std::tuple<std::string, int, simd::Level>, Times> rows;  // what, threads
+  std::map<std::tuple<int, simd::Level, ProductKey>, Measured> rows;  // by threads first
 };
 Table& table() {
   static Table t;
@@ -52,13 +56,14 @@ double crossover_rate(const Times& t) {
   return std::clamp(kFew + (t.dense - t.few) / slope, 0.0, 2.0);
 }
 
-double crossover(const std::string& what, const std::function<Times()>& measure) {
+double crossover(const ProductKey& product, const std::function<std::string()>& what,
+                 const std::function<Times()>& measure) {
   Table& t = table();
   const std::lock_guard lock(t.mutex);
-  const auto key = std::make_tuple(what, num_threads(), simd::level());
+  const auto key = std::make_tuple(num_threads(), simd::level(), product);
   auto it = t.rows.find(key);
-  if (it == t.rows.end()) it = t.rows.emplace(key, measure()).first;
-  return crossover_rate(it->second);
+  if (it == t.rows.end()) it = t.rows.emplace(key, Measured{what(), measure()}).first;
+  return crossover_rate(it->second.times);
 }
 
 std::string crossovers() {
@@ -66,9 +71,10 @@ std::string crossovers() {
   const std::lock_guard lock(t.mutex);
   std::string text;
   for (const auto& [key, m] : t.rows)
-    text += str(std::get<0>(key), ", threads ", std::get<1>(key), ": events up to ",
-                crossover_rate(m) * 100, " % spikes (", m.few * 1e6, " us at ", kFew * 100, " %, ",
-                m.many * 1e6, " us at ", kMany * 100, " %, dense ", m.dense * 1e6, " us)\n");
+    text += str(m.what, ", threads ", std::get<0>(key), ": events up to ",
+                crossover_rate(m.times) * 100, " % spikes (", m.times.few * 1e6, " us at ",
+                kFew * 100, " %, ", m.times.many * 1e6, " us at ", kMany * 100, " %, dense ",
+                m.times.dense * 1e6, " us)\n");
   return text;
 }
 

@@ -1,6 +1,7 @@
 // Which way a product with spikes goes: dense (spikes as floats) or by events (rows of weights
 // added where there is a spike).
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -35,9 +36,12 @@ struct Times {
 /// The rate up to which events are the faster way: where a line through their two times meets the
 /// dense one; 0: never, above 1: always.
 double crossover_rate(const Times& t);
-/// The same for a product called `what` on this host with this number of threads; `measure` runs
-/// when it is first asked for.
-double crossover(const std::string& what, const std::function<Times()>& measure);
+/// The sizes of a product, in any order that tells products apart.
+using ProductKey = std::array<int64_t, 16>;
+/// The same for a product on this host with this number of threads; `measure` runs when it is first
+/// asked for, `what` says then what the product is called.
+double crossover(const ProductKey& key, const std::function<std::string()>& what,
+                 const std::function<Times()>& measure);
 /// Every rate measured so far, a line each with the times that it follows from.
 std::string crossovers();
 

@@ -232,10 +232,13 @@ double conv_crossover(Ins in, const Conv2dAttr& a) {
   Geometry g = conv::forward_geometry(in, a);
   g.n = std::min<int64_t>(g.n, 16);  // beyond, the times per image are the same
   const Shape image{g.n, g.c, g.h, g.w};
-  const std::string what =
-      str("conv2d ", image, " with ", in[1].shape(), ", stride ", attr::text(a.stride),
-          ", padding ", attr::text(a.padding), ", dilation ", attr::text(a.dilation));
-  return crossover(what, [&] { return measure(g, image, in[1].shape()); });
+  const ProductKey key{2,        g.n,        g.c,        g.h,     g.w,     g.k,     g.r,    g.s,
+                       g.groups, g.stride_h, g.stride_w, g.pad_h, g.pad_w, g.dil_h, g.dil_w};
+  const auto what = [&] {
+    return str("conv2d ", image, " with ", in[1].shape(), ", stride ", attr::text(a.stride),
+               ", padding ", attr::text(a.padding), ", dilation ", attr::text(a.dilation));
+  };
+  return crossover(key, what, [&] { return measure(g, image, in[1].shape()); });
 }
 
 Refusal refused(Ins in, const void* attr) {

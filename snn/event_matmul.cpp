@@ -163,8 +163,10 @@ Refusal events_refused(Ins in, const void* attr) {
   const double rate = static_cast<double>(count_spikes(in[0])) / static_cast<double>(p.m * p.k);
   // Beyond so many rows the times per row are the same.
   const EventShape shape{std::min<int64_t>(p.m, 128), p.k, p.n};
-  const double limit = crossover(str("matmul ", shape.rows, " x ", shape.k, " x ", shape.n),
-                                 [&] { return measure(shape); });
+  const double limit = crossover(
+      {1, shape.rows, shape.k, shape.n},
+      [&] { return str("matmul ", shape.rows, " x ", shape.k, " x ", shape.n); },
+      [&] { return measure(shape); });
   if (rate <= limit) return {};
   return {str(rate * 100, " % spikes, events pay up to ", limit * 100, " % here")};
 }

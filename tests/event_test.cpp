@@ -214,8 +214,9 @@ TEST(Events, TheCrossoverIsWhereTheLinesMeet) {
     ++measured;
     return snn::Times{1, 8, 3};
   };
-  snn::crossover("a product of this test", measure);
-  snn::crossover("a product of this test", measure);
+  const auto what = [] { return std::string("a product of this test"); };
+  snn::crossover({-1}, what, measure);
+  snn::crossover({-1}, what, measure);
   EXPECT_EQ(measured, 1);
   EXPECT_NE(snn::crossovers().find("a product of this test"), std::string::npos);
 }

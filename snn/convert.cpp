@@ -1,0 +1,178 @@
+#include "snn/convert.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/recorder.h"
+#include "snn/layers.h"
+
+namespace wattle::snn {
+namespace {
+
+[[noreturn]] void fail(const nn::Module::Child& c, const std::string& why) {
+  throw value_error(str("convert: layer ", c.name, " (", c.module->kind(), "): ", why));
+}
+
+template <class M>
+const M* as(const nn::Module& m) {
+  return dynamic_cast<const M*>(&m);
+}
+
+// A copy of the weights, row k times row_factor(k) and all times `factor`.
+template <class F>
+Tensor scaled_rows(const Tensor& w, F&& row_factor) {
+  const Tensor out = Tensor::empty(w.shape(), DType::f32);
+  const std::vector<float> v = w.values<float>();
+  const int64_t rows = w.size(0), n = rows ? w.numel() / rows : 0;
+  for (int64_t k = 0; k < rows; ++k)
+    for (int64_t i = 0; i < n; ++i)
+      out.data<float>()[k * n + i] =
+          static_cast<float>(double{v[static_cast<size_t>(k * n + i)]} * row_factor(k));
+  return out;
+}
+
+// Weights and bias of a layer, batch normalisation folded in.
+struct Weights {
+  Tensor weight, bias;
+  const nn::Conv2d* conv = nullptr;
+};
+
+Weights weights_of(const nn::Module& m, const nn::BatchNorm2d* bn) {
+  Weights w;
+  if (const auto* c = as<nn::Conv2d>(m)) w = {c->weight, c->bias, c};
+  else if (const auto* l = as<nn::Linear>(m)) w = {l->weight, l->bias, nullptr};
+  const int64_t rows = w.weight.size(0);
+  if (!w.bias) w.bias = Tensor::zeros({rows});
+  if (!bn) return w;
+  const std::vector<float> gamma = bn->weight.values<float>(), beta = bn->bias.values<float>(),
+                           mean = bn->running_mean.values<float>(),
+                           var = bn->running_var.values<float>(), b = w.bias.values<float>();
+  const auto factor = [&](int64_t k) {
+    const auto i = static_cast<size_t>(k);
+    return double{gamma[i]} / std::sqrt(double{var[i]} + bn->eps());
+  };
+  w.weight = scaled_rows(w.weight, factor);
+  w.bias = Tensor::empty({rows}, DType::f32);
+  for (int64_t k = 0; k < rows; ++k) {
+    const auto i = static_cast<size_t>(k);
+    w.bias.data<float>()[k] =
+        static_cast<float>(factor(k) * (double{b[i]} - double{mean[i]}) + double{beta[i]});
+  }
+  return w;
+}
+
+std::shared_ptr<nn::Module> layer_with(const Weights& w, double weight_factor, double bias_factor) {
+  const Tensor weight = scaled_rows(w.weight, [&](int64_t) { return weight_factor; });
+  const Tensor bias = scaled_rows(w.bias, [&](int64_t) { return bias_factor; });
+  if (w.conv) {
+    nn::Conv2dOptions o = w.conv->options();
+    o.bias = true;
+    auto c = std::make_shared<nn::Conv2d>(weight.size(1) * o.groups, weight.size(0), o);
+    c->load_state_dict({{"weight", weight}, {"bias", bias}});
+    return c;
+  }
+  auto l = std::make_shared<nn::Linear>(weight.size(1), weight.size(0));
+  l->load_state_dict({{"weight", weight}, {"bias", bias}});
+  return l;
+}
+
+std::vector<float> positive(const Tensor& x) {
+  std::vector<float> v = x.values<float>();
+  std::erase_if(v, [](float a) { return !(a > 0); });
+  return v;
+}
+
+}  // namespace
+
+double percentile(std::vector<float> v, double p) {
+  if (v.empty()) throw value_error("percentile: found no number");
+  if (!(p >= 0 && p <= 100)) throw value_error(str("percentile: found ", p, ", expected 0 to 100"));
+  std::sort(v.begin(), v.end());
+  const double at = p / 100 * static_cast<double>(v.size() - 1);
+  const auto i = static_cast<size_t>(at);
+  const double next = i + 1 < v.size() ? double{v[i + 1]} : double{v[i]};
+  return double{v[i]} + (at - static_cast<double>(i)) * (next - double{v[i]});
+}
+
+std::unique_ptr<SpikingNet> convert(const nn::Sequential& net, const Tensor& calibration,
+                                    const ConvertOptions& o) {
+  if (o.steps < 1) throw value_error(str("convert: found ", o.steps, " steps, expected >= 1"));
+  if (net.training()) throw value_error("convert: the net is in training mode, expected eval");
+  const NoRecord off;
+  auto out = std::make_unique<SpikingNet>();
+  out->steps = o.steps;
+  out->start_ = o.half_threshold ? 0.5 : 0;
+  const auto& all = net.children();
+  Tensor x = calibration;
+  double before = 1;  // what rate 1 of the layer before stands for
+  for (size_t i = 0; i < all.size(); ++i) {
+    nn::Module& m = *all[i].module;
+    if (as<nn::Dropout>(m)) continue;
+    if (as<nn::AvgPool2d>(m) || as<nn::Flatten>(m)) {
+      out->layers_.push_back({all[i].module});
+      x = m(x);
+      continue;
+    }
+    if (!as<nn::Conv2d>(m) && !as<nn::Linear>(m))
+      fail(all[i], "expected Conv2d, Linear, AvgPool2d, Flatten or Dropout here");
+    const nn::BatchNorm2d* bn = nullptr;
+    x = m(x);
+    if (i + 1 < all.size() && (bn = as<nn::BatchNorm2d>(*all[i + 1].module)))
+      x = (*all[++i].module)(x);
+    const Weights w = weights_of(m, bn);
+    if (i + 1 == all.size()) {
+      out->layers_.push_back({layer_with(w, before, 1)});
+      return out;
+    }
+    if (!as<nn::ReLU>(*all[i + 1].module))
+      fail(all[i + 1], "expected a ReLU: rates are never negative");
+    x = (*all[++i].module)(x);
+    const std::vector<float> active = positive(x);
+    if (active.empty()) fail(all[i], "no activation is positive on the calibration images");
+    const double scale = percentile(active, o.percentile);
+    out->layers_.push_back({layer_with(w, before / scale, 1 / scale), true});
+    out->scales_.push_back(scale);
+    before = scale;
+  }
+  throw value_error("convert: the net ends without a layer of weights, expected Linear or Conv2d");
+}
+
+std::string SpikingNet::extra() const {
+  return str(steps, " steps, ", static_cast<int64_t>(scales_.size()), " layers of neurons");
+}
+
+Tensor SpikingNet::forward(const Tensor& x) {
+  NeuronAttr attr = preset::spikingjelly_if({});
+  attr.out = DType::spike;
+  rates_.clear();
+  const int64_t n = x.size(0);
+  Tensor now = x;  // [N, ...] while it is the same in every step, then [T N, ...]
+  bool constant = true;
+  const auto in_steps = [&](const Tensor& t, int64_t count) {
+    Shape s{count, n};
+    for (int d = 1; d < t.rank(); ++d) s.push_back(t.size(d));
+    return reshape(t, s);
+  };
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& l = layers_[i];
+    if (i + 1 == layers_.size() && !constant) now = mean(in_steps(now, steps), {0});
+    // Rows of bits end with a byte; flattened they would not.
+    if (as<nn::Flatten>(*l.module) && now.dtype() == DType::spike) now = cast(now, DType::f32);
+    now = (*l.module)(now);
+    if (!l.fires) continue;
+    const Tensor current = in_steps(now, constant ? 1 : steps);
+    attr.steps = constant ? steps : 0;
+    const Shape state(current.shape().begin() + 1, current.rank() - 1);
+    const Tensor s = neuron(current, Tensor::full(state, start_), {}, attr)[0];
+    rates_.push_back(mean(s).item());
+    Shape folded{steps * n};
+    for (int d = 2; d < s.rank(); ++d) folded.push_back(s.size(d));
+    now = reshape(s, folded);
+    constant = false;
+  }
+  return now;
+}
+
+}  // namespace wattle::snn
