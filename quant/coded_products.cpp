@@ -1,6 +1,8 @@
 // matmul and linear on codes, summed in f32 as in the plain way (ops/coded.h), bit for bit, with
 // less sent through memory: B is decoded into the panels that the product reads, a strip of A where
 // it is used, and results are rounded while they are still in the cache of the core that has them.
+#include <atomic>
+
 #include "core/parallel.h"
 #include "ops/coded.h"
 #include "ops/gemm.h"
@@ -102,21 +104,39 @@ struct Strips {
   }
 };
 
+// How many times B is decoded: by every thread for itself, where there are few. Fetching the other
+// half from the cache of another core takes longer than decoding it.
+int64_t decodings_of_b(const Product& p) {
+  const int threads = num_threads();
+  return threads <= 4 && p.m >= 64 * threads ? threads : 1;
+}
+
 template <class Isa>
 void in_strips(const Product& p, Ins in, const float* bias, const Tensor& out,
                SharedCastStats& stats) {
   const gemm::detail::Layout<Isa> l(p.n, false);
-  const Tensor buffer = Tensor::empty({l.floats(p.k)}, DType::f32);
-  float* const panels = buffer.data<float>();
   const Codes b(in[1]);
+  // Whole tiles, so many that they cost a few microseconds.
+  const int64_t tile = gemm::detail::kTileRows<Isa>;
+  const int64_t rows = tile * std::max<int64_t>(1, (1 << 21) / (tile * p.n * p.k));
+  const int64_t teams = decodings_of_b(p);
+  if (teams > 1) {
+    std::atomic<int64_t> next{0};
+    return parallel_chunks(teams, [&](int64_t) {
+      const Tensor own = Tensor::empty({l.floats(p.k)}, DType::f32);
+      pack<Isa>(p, l, b, 0, l.last(), own.data<float>());
+      const Strips<Isa> strips{p,    Codes(in[0]), l.panels(p.k, {}, own.data<float>()),
+                               bias, out,          stats};
+      for (int64_t i; (i = next.fetch_add(rows)) < p.m;) strips(i, std::min(p.m, i + rows));
+    });
+  }
+  const Tensor shared = Tensor::empty({l.floats(p.k)}, DType::f32);
+  float* const panels = shared.data<float>();
   const int64_t group = std::max<int64_t>(1, 16384 / (l.kWide * p.k));
   parallel_for(l.last(), group,
                [&](int64_t begin, int64_t end) { pack<Isa>(p, l, b, begin, end, panels); });
-  const Strips<Isa> strips{p, Codes(in[0]), l.panels(p.k, {}, panels), bias, out, stats};
-  // Whole tiles, so many that they cost a few microseconds.
-  const int64_t tile = gemm::detail::kTileRows<Isa>;
-  const int64_t tiles = std::max<int64_t>(1, (1 << 21) / (tile * p.n * p.k));
-  parallel_for(p.m, tiles * tile, strips);
+  parallel_for(p.m, rows,
+               Strips<Isa>{p, Codes(in[0]), l.panels(p.k, {}, panels), bias, out, stats});
 }
 
 // Whether B, decoded, stays in a core's cache while enough strips pass by for all cores.
@@ -165,16 +185,18 @@ void multiply(const Product& p, Ins in, const Tensor& out) {
   if (is_coded(out.dtype())) report_rounding(stats.get());
 }
 
-template <class Isa>
-void matmul(Ins in, Outs out, const void* attr) {
-  const MatmulPlan p = matmul_plan(in, *static_cast<const MatmulAttr*>(attr));
-  multiply<Isa>({p.m, p.n, p.k, p.a_row, p.a_col, p.b_row, p.b_col}, in, out[0]);
+Product product(Ins in, const MatmulAttr& a) {
+  const MatmulPlan p = matmul_plan(in, a);
+  return {p.m, p.n, p.k, p.a_row, p.a_col, p.b_row, p.b_col};
+}
+Product product(Ins in, const LinearAttr&) {
+  const int64_t k = in[0].size(-1), n = in[1].size(0);
+  return {k ? in[0].numel() / k : 0, n, k, k, 1, 1, k};
 }
 
-template <class Isa>
-void linear(Ins in, Outs out, const void*) {
-  const int64_t k = in[0].size(-1), n = in[1].size(0);
-  multiply<Isa>({n ? out[0].numel() / n : 0, n, k, k, 1, 1, k}, in, out[0]);
+template <class Isa, class Attr>
+void run(Ins in, Outs out, const void* attr) {
+  multiply<Isa>(product(in, *static_cast<const Attr*>(attr)), in, out[0]);
 }
 
 // Codes of one format without blocks, held in f32, side by side.
@@ -198,7 +220,7 @@ Refusal refusal(Ins in, const void* attr) {
 }
 
 // Float work as declared; codes read and written, and the floats between them and the product.
-template <class Attr>
+template <class Isa, class Attr>
 Cost executes(Ins in, const Cost& declared, const void* attr) {
   Cost cost = declared;
   const auto converted = [&](int64_t n, int iops) {
@@ -207,6 +229,10 @@ Cost executes(Ins in, const Cost& declared, const void* attr) {
   if (declared.written == 0) return cost;
   for (const Tensor& t : in)
     if (t) converted(t.numel(), codec(t.dtype()).decode_iops);
+  const Product p = product(in, *static_cast<const Attr*>(attr));
+  const int64_t more = fits_strips<Isa>(p) ? decodings_of_b(p) - 1 : 0;
+  converted(more * in[1].numel(), codec(in[1].dtype()).decode_iops);
+  cost.read += more * in[1].nbytes();
   DType to = in[0].dtype();
   if constexpr (std::is_same_v<Attr, MatmulAttr>)
     to = static_cast<const Attr*>(attr)->out.value_or(to);
@@ -217,10 +243,10 @@ Cost executes(Ins in, const Cost& declared, const void* attr) {
 template <class Isa>
 bool add() {
   const char* const name = simd::level_name(Isa::level);
-  coded::register_kernel(
-      {"matmul", name, Isa::level, refusal<MatmulAttr>, matmul<Isa>, executes<MatmulAttr>});
-  coded::register_kernel(
-      {"linear", name, Isa::level, refusal<LinearAttr>, linear<Isa>, executes<LinearAttr>});
+  coded::register_kernel({"matmul", name, Isa::level, refusal<MatmulAttr>, run<Isa, MatmulAttr>,
+                          executes<Isa, MatmulAttr>});
+  coded::register_kernel({"linear", name, Isa::level, refusal<LinearAttr>, run<Isa, LinearAttr>,
+                          executes<Isa, LinearAttr>});
   return true;
 }
 

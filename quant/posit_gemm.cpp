@@ -40,29 +40,34 @@ Code by_steps(const PositProduct<Code>& p, int64_t i, int64_t j) {
 // Scratch memory that is not filled first and that the allocator keeps for the next call.
 Tensor scratch(int64_t n) { return Tensor::empty({n}, DType::f64); }
 
-// Numbers of a matrix of codes, row-major.
+// Rows [begin, end) of a matrix of codes as numbers, one after the other.
+template <class Code>
+void decode_rows(const Codec& codec, const Code* codes, int64_t begin, int64_t end, int64_t columns,
+                 int64_t row, int64_t col, double* to) {
+  std::vector<Code> side(static_cast<size_t>(col == 1 ? 0 : columns));
+  std::vector<float> narrow(static_cast<size_t>(codec.wide ? 0 : columns));
+  for (int64_t i = begin; i < end; ++i, to += columns) {
+    const Code* from = codes + i * row;
+    if (col != 1) {
+      for (int64_t j = 0; j < columns; ++j) side[static_cast<size_t>(j)] = from[j * col];
+      from = side.data();
+    }
+    if (codec.wide) {
+      codec.decode_wide(from, to, columns);
+      continue;
+    }
+    codec.decode(from, narrow.data(), columns);
+    for (int64_t j = 0; j < columns; ++j) to[j] = double{narrow[static_cast<size_t>(j)]};
+  }
+}
+
 template <class Code>
 Tensor numbers(const Codec& codec, const Code* codes, int64_t rows, int64_t columns, int64_t row,
                int64_t col) {
   const Tensor x = scratch(rows * columns);
   const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, columns));
   parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
-    std::vector<Code> side(static_cast<size_t>(columns));
-    std::vector<float> narrow(static_cast<size_t>(codec.wide ? 0 : columns));
-    for (int64_t i = begin; i < end; ++i) {
-      const Code* from = codes + i * row;
-      if (col != 1) {
-        for (int64_t j = 0; j < columns; ++j) side[static_cast<size_t>(j)] = from[j * col];
-        from = side.data();
-      }
-      double* to = x.data<double>() + i * columns;
-      if (codec.wide) {
-        codec.decode_wide(from, to, columns);
-        continue;
-      }
-      codec.decode(from, narrow.data(), columns);
-      for (int64_t j = 0; j < columns; ++j) to[j] = double{narrow[static_cast<size_t>(j)]};
-    }
+    decode_rows(codec, codes, begin, end, columns, row, col, x.data<double>() + begin * columns);
   });
   return x;
 }
@@ -147,7 +152,6 @@ void prove(const Codec& codec, const double* sums, const double* bias, const dou
 template <int N, int ES, class Code>
 int64_t certified(const PositProduct<Code>& p, DType t) {
   const Codec& codec = wattle::codec(t);
-  const Tensor a = numbers(codec, p.a, p.m, p.k, p.a_row, p.a_col);
   const Tensor b = numbers(codec, p.b, p.k, p.n, p.b_row, p.b_col);
   const Tensor bias =
       p.bias ? numbers(codec, p.bias, 1, p.n, 0, 1) : Tensor::zeros({p.n}, DType::f64);
@@ -167,14 +171,15 @@ int64_t certified(const PositProduct<Code>& p, DType t) {
   // Whole tiles of rows; a few pieces per thread.
   const int64_t rows = std::max<int64_t>(24, p.m / 8 / 24 * 24);
   parallel_for(p.m, rows, [&](int64_t begin, int64_t end) {
-    const Tensor sums = scratch((end - begin) * p.n);
+    const Tensor sums = scratch((end - begin) * p.n), a = scratch((end - begin) * p.k);
+    decode_rows(codec, p.a, begin, end, p.k, p.a_row, p.a_col, a.data<double>());
     const auto n = static_cast<size_t>(p.n);
     std::vector<Code> codes(n);
     std::vector<char> open(n);
     Row row;
-    packed.multiply(end - begin, a.data<double>() + begin * p.k, sums.data<double>());
+    packed.multiply(end - begin, a.data<double>(), sums.data<double>());
     for (int64_t i = begin; i < end; ++i) {
-      const double unit = roundings * norm(a.data<double>() + i * p.k, p.k);
+      const double unit = roundings * norm(a.data<double>() + (i - begin) * p.k, p.k);
       prove(codec, sums.data<double>() + (i - begin) * p.n, bias.data<double>(), norms, unit,
             roundings, row, codes.data(), open);
       for (int64_t j = 0; j < p.n; ++j) {

@@ -225,13 +225,19 @@ TEST(Events, AutomaticTakesEventsOnlyWhereTheyPay) {
   manual_seed(7);
   const ExecScope way(Exec::automatic);
   const Tensor w = normal({600, 500});
+  // What was measured is not measured again: events pay up to 15 % here.
+  snn::crossover(
+      {1, 64, 600, 500}, [] { return std::string("given"); },
+      [] {
+        return snn::Times{1, 8, 3};
+      });
   const auto kernel = [&](double rate) {
     counters().clear();
     matmul(random_spikes({64, 600}, rate), w);
     return std::string(counters().rows().back().key.kernel);
   };
-  EXPECT_EQ(kernel(.002), "event");
-  EXPECT_NE(kernel(1), "event");
+  EXPECT_EQ(kernel(.1), "event");
+  EXPECT_NE(kernel(.2), "event");
 }
 
 }  // namespace
