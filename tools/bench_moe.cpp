@@ -1,6 +1,5 @@
 // wattle bench moe: a routed layer against the dense layer of equal active FLOPs, and against the
 // plain ways to write it: token by token, every expert on every token, expert by expert.
-#include <iostream>
 #include <sstream>
 
 #include "autograd/tape.h"
@@ -159,39 +158,22 @@ void against_loops(Bench& b) {
 
 }  // namespace
 
-// One side of bench/moe_against_pytorch.py: `layer T D M forward|both steps S` on a line each.
+// One side of bench/moe_against_pytorch.py.
 void bench_moe_worker() {
-  std::printf(
-      "ready {\"name\": \"wattle\", \"version\": \"0.1.0\", \"threads\": %d, \"simd\": \"%s\"}\n",
-      num_threads(), simd::level_name(simd::level()));
-  std::fflush(stdout);
   manual_seed(1);
-  for (std::string line; std::getline(std::cin, line) && line != "quit";) {
-    std::istringstream words(line);
-    std::string layer_word, mode, steps_word;
+  serve_orders("layer T D M forward|both steps S", [](std::istringstream& words) -> Timed {
+    std::string order, mode, steps;
     int64_t tokens = 0, d = 0, m = 0;
-    int steps = 0;
-    words >> layer_word >> tokens >> d >> m >> mode >> steps_word >> steps;
-    try {
-      if (!words || layer_word != "layer" || (mode != "forward" && mode != "both") || steps < 1)
-        throw value_error(str("found '", line, "', expected 'layer T D M forward|both steps S'"));
-      MoE layer(config(d, m));
-      layer.eval();
-      const Tensor x = normal({tokens, d});
-      const std::vector<Tensor> own = weights_of(layer);
-      std::vector<double> ms;
-      for (int i = -2; i < steps; ++i) {
-        const double s = seconds([&] {
-          if (mode == "forward") layer(x);
-          else step([&](const Tensor& t) { return layer(t); }, x, own);
-        });
-        if (i >= 0) ms.push_back(s * 1e3);
-      }
-      std::sort(ms.begin(), ms.end());
-      std::printf("ms median %.6f min %.6f\n", ms[ms.size() / 2], ms[0]);
-    } catch (const std::exception& e) { std::printf("error %s\n", e.what()); }
-    std::fflush(stdout);
-  }
+    int runs = 0;
+    words >> order >> tokens >> d >> m >> mode >> steps >> runs;
+    if (!words || order != "layer" || (mode != "forward" && mode != "both")) return {};
+    const auto layer = std::make_shared<MoE>(config(d, m));
+    layer->eval();
+    const Tensor x = normal({tokens, d});
+    if (mode == "forward") return {runs, [=] { (*layer)(x); }};
+    const std::vector<Tensor> own = weights_of(*layer);
+    return {runs, [=] { step([&](const Tensor& t) { return (*layer)(t); }, x, own); }};
+  });
 }
 
 void bench_moe(int repeats, bool as_json) {

@@ -1,6 +1,5 @@
 // wattle bench snn: the fused neuron op against a loop over its steps, and products with spikes by
 // events against dense ones.
-#include <iostream>
 #include <sstream>
 
 #include "autograd/tape.h"
@@ -103,35 +102,20 @@ void choices(Bench& b) {
 
 }  // namespace
 
-// One side of bench/snn_against_peers.py: `neuron lif|leaky T N steps S` on a line each.
+// One side of bench/snn_against_peers.py.
 void bench_snn_worker() {
-  std::printf(
-      "ready {\"name\": \"wattle\", \"version\": \"0.1.0\", \"threads\": %d, \"simd\": \"%s\"}\n",
-      num_threads(), simd::level_name(simd::level()));
-  std::fflush(stdout);
   manual_seed(1);
-  for (std::string line; std::getline(std::cin, line) && line != "quit";) {
-    std::istringstream words(line);
+  serve_orders("neuron lif|leaky T N steps S", [](std::istringstream& words) -> Timed {
     std::string order, kind, steps_word;
     int64_t steps = 0, n = 0;
     int runs = 0;
     words >> order >> kind >> steps >> n >> steps_word >> runs;
-    try {
-      if (!words || order != "neuron" || (kind != "lif" && kind != "leaky") || runs < 1)
-        throw value_error(str("found '", line, "', expected 'neuron lif|leaky T N steps S'"));
-      const snn::Neuron layer(kind == "lif" ? snn::preset::spikingjelly_lif()
-                                            : snn::preset::snntorch_leaky(.5));
-      const Tensor x = uniform({steps, n}, -1, 3);
-      std::vector<double> ms;
-      for (int i = -2; i < runs; ++i) {
-        const double s = seconds([&] { fused(layer, x); });
-        if (i >= 0) ms.push_back(s * 1e3);
-      }
-      std::sort(ms.begin(), ms.end());
-      std::printf("ms median %.6f min %.6f\n", ms[ms.size() / 2], ms[0]);
-    } catch (const std::exception& e) { std::printf("error %s\n", e.what()); }
-    std::fflush(stdout);
-  }
+    if (!words || order != "neuron" || (kind != "lif" && kind != "leaky")) return {};
+    const auto layer = std::make_shared<snn::Neuron>(
+        kind == "lif" ? snn::preset::spikingjelly_lif() : snn::preset::snntorch_leaky(.5));
+    const Tensor x = uniform({steps, n}, -1, 3);
+    return {runs, [=] { fused(*layer, x); }};
+  });
 }
 
 void bench_snn(int repeats, bool as_json) {

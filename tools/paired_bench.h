@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
+#include <iostream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/callable.h"
 #include "core/parallel.h"
@@ -27,6 +30,39 @@ struct Line {
   bool at_most = true;  ///< the ratio is to stay below `wanted`; else above
   bool holds() const { return at_most ? ratio <= wanted : ratio >= wanted; }
 };
+
+// What an order asks for: so many timed runs of something.
+struct Timed {
+  int runs = 0;
+  std::function<void()> run;
+};
+
+// The worker's side of a comparison with another program, which interleaves the two: says what it
+// is, then answers every line of standard input with milliseconds, until `quit`. `parse` reads an
+// order of the form `expected`, and returns no run for anything else.
+inline void serve_orders(const char* expected,
+                         const std::function<Timed(std::istringstream&)>& parse) {
+  std::printf(
+      "ready {\"name\": \"wattle\", \"version\": \"0.1.0\", \"threads\": %d, \"simd\": \"%s\"}\n",
+      num_threads(), simd::level_name(simd::level()));
+  std::fflush(stdout);
+  for (std::string line; std::getline(std::cin, line) && line != "quit";) {
+    try {
+      std::istringstream words(line);
+      const Timed t = parse(words);
+      if (!t.run || t.runs < 1)
+        throw value_error(str("found '", line, "', expected '", expected, "'"));
+      std::vector<double> ms;
+      for (int i = -2; i < t.runs; ++i) {
+        const double s = seconds(t.run);
+        if (i >= 0) ms.push_back(s * 1e3);
+      }
+      std::sort(ms.begin(), ms.end());
+      std::printf("ms median %.6f min %.6f\n", ms[ms.size() / 2], ms[0]);
+    } catch (const std::exception& e) { std::printf("error %s\n", e.what()); }
+    std::fflush(stdout);
+  }
+}
 
 class Bench {
  public:
