@@ -18,12 +18,20 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-// 32 rows by 32 columns at once; a is [32][k], k a multiple of 64. Out: [32][32].
-[[gnu::target("amx-tile,amx-int8")]] void tiles_amx(const uint8_t* a, int64_t lda, bool is_unsigned,
-                                                    const uint8_t* b, int64_t k, int32_t* out) {
+// All tiles 16 rows of 64 bytes, from here to stop_tiles(); costs as much as a small product.
+[[gnu::target("amx-tile")]] void start_tiles() {
   TileConfig config;
   for (int t = 0; t < 8; ++t) config.bytes_per_row[t] = 64, config.rows[t] = 16;
+  // GCC 12's intrinsic owns up to reading 8 bytes of the 64.
+  __asm__ volatile("" : : "r"(&config) : "memory");
   _tile_loadconfig(&config);
+}
+[[gnu::target("amx-tile")]] void stop_tiles() { _tile_release(); }
+
+// 32 rows by 32 columns at once; a is [32][k], k a multiple of 64. Out: rows ld apart.
+[[gnu::target("amx-tile,amx-int8")]] void tiles_amx(const uint8_t* a, int64_t lda, bool is_unsigned,
+                                                    const uint8_t* b, int64_t k, int32_t* out,
+                                                    int64_t ld) {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -46,11 +54,10 @@ struct alignas(64) TileConfig {
       _tile_dpbssd(3, 5, 7);
     }
   }
-  _tile_stored(0, out, 128);
-  _tile_stored(1, out + 16, 128);
-  _tile_stored(2, out + 16 * 32, 128);
-  _tile_stored(3, out + 16 * 32 + 16, 128);
-  _tile_release();
+  _tile_stored(0, out, ld * 4);
+  _tile_stored(1, out + 16, ld * 4);
+  _tile_stored(2, out + 16 * ld, ld * 4);
+  _tile_stored(3, out + 16 * ld + 16, ld * 4);
 }
 
 }  // namespace
@@ -73,6 +80,7 @@ void int_gemm_amx(const IntGemm& g) {
     }
     alignas(64) int32_t out[32 * 32];
     Tensor pair;  // the last panel, where it has no partner
+    start_tiles();
     for (int64_t panel = 0; panel < panels; panel += 2) {
       const uint8_t* from = data + panel * b.k * columns;
       if (panel + 1 == panels) {
@@ -82,12 +90,14 @@ void int_gemm_amx(const IntGemm& g) {
         std::memset(to + b.k * columns, 0, static_cast<size_t>(b.k * columns));
         from = to;
       }
-      tiles_amx(a, b.k, g.a_unsigned, from, b.k, out);
       const int64_t width = std::min<int64_t>(32, g.n - panel * columns);
-      for (int64_t i = 0; i < count; ++i)
-        std::memcpy(g.c + (i0 + i) * g.n + panel * columns, out + i * 32,
-                    static_cast<size_t>(width) * sizeof(int32_t));
+      int32_t* const c = g.c + i0 * g.n + panel * columns;
+      const bool whole = count == rows && width == 32;
+      tiles_amx(a, b.k, g.a_unsigned, from, b.k, whole ? c : out, whole ? g.n : 32);
+      for (int64_t i = 0; i < count && !whole; ++i)
+        std::memcpy(c + i * g.n, out + i * 32, static_cast<size_t>(width) * sizeof(int32_t));
     }
+    stop_tiles();
   });
 }
 
