@@ -114,19 +114,24 @@ int64_t decodings_of_b(const Product& p) {
 template <class Isa>
 void in_strips(const Product& p, Ins in, const float* bias, const Tensor& out,
                SharedCastStats& stats) {
-  const gemm::detail::Layout<Isa> l(p.n, false);
+  const int64_t teams = decodings_of_b(p);
+  // Rows of whole panels that do not crowd into few sets of the cache are read where they are.
+  const bool in_place = teams > 1 && p.b_col == 1 && p.b_row == p.n &&
+                        p.n % gemm::detail::kPanel<Isa> == 0 && p.n % 512 != 0;
+  const gemm::detail::Layout<Isa> l(p.n, in_place);
   const Codes b(in[1]);
   // Whole tiles, so many that they cost a few microseconds.
   const int64_t tile = gemm::detail::kTileRows<Isa>;
   const int64_t rows = tile * std::max<int64_t>(1, (1 << 21) / (tile * p.n * p.k));
-  const int64_t teams = decodings_of_b(p);
   if (teams > 1) {
     std::atomic<int64_t> next{0};
     return parallel_chunks(teams, [&](int64_t) {
-      const Tensor own = Tensor::empty({l.floats(p.k)}, DType::f32);
-      pack<Isa>(p, l, b, 0, l.last(), own.data<float>());
-      const Strips<Isa> strips{p,    Codes(in[0]), l.panels(p.k, {}, own.data<float>()),
-                               bias, out,          stats};
+      const Tensor own = Tensor::empty({in_place ? p.k * p.n : l.floats(p.k)}, DType::f32);
+      float* const x = own.data<float>();
+      if (in_place) b.decode(0, p.k * p.n, x);
+      else pack<Isa>(p, l, b, 0, l.last(), x);
+      const gemm::detail::Panels panels = l.panels(p.k, {x, p.n, 1}, x);
+      const Strips<Isa> strips{p, Codes(in[0]), panels, bias, out, stats};
       for (int64_t i; (i = next.fetch_add(rows)) < p.m;) strips(i, std::min(p.m, i + rows));
     });
   }

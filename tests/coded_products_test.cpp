@@ -98,6 +98,11 @@ TEST(CodedProducts, EveryLevelAndThreadCountAgrees) {
     const Tensor y = linear(a, w, bias);
     EXPECT_TRUE(same_bytes(y, cast(linear(floats(a), floats(w), floats(bias)), DType::posit16)));
     const Threads two(2);
+    for (const int64_t n : {96, 97, 512}) {  // b is read in place, or packed
+      const Tensor x = cast(normal({200, 40}), DType::posit16);
+      const Tensor b = cast(normal({40, n}), DType::posit16);
+      EXPECT_TRUE(same_bytes(matmul(x, b), cast(matmul(floats(x), floats(b)), DType::posit16)));
+    }
     const auto [stats, cost] =
         counted("linear", [&] { EXPECT_TRUE(same_bytes(y, linear(a, w, bias))); });
     const int64_t decoded = a.numel() + 2 * w.numel() + bias.numel();  // w by both threads
