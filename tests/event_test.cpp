@@ -12,18 +12,13 @@
 #include "core/rng.h"
 #include "snn/ops.h"
 #include "snn/spike.h"
+#include "tests/spike_cases.h"
 
 namespace wattle {
 namespace {
 
 using snn::Exec;
 using snn::ExecScope;
-
-Tensor random_spikes(const Shape& shape, double rate) {
-  const Tensor s = Tensor::zeros(shape, DType::spike);
-  return cast(cast(lt(uniform(shape), Tensor::full({1}, rate)), DType::f32), DType::spike);
-}
-Tensor floats(const Tensor& s) { return cast(s, DType::f32); }
 
 // What a call executed, by the kernel that has to have run.
 template <class F>

@@ -185,6 +185,17 @@ struct Result {
   std::vector<std::vector<float>> grads;
 };
 
+// What a run gives, with the gradients of a loss on its spikes and its last state.
+Result result(Tape& tape, const Neuron& n, const Tensor& x, const Tensor& v0, const Tensor& weight,
+              const Tensor& s, const Tensor& v) {
+  const Tensor loss = add(sum(mul(s, weight)), sum(v));
+  Result r{s.values<float>(), v.values<float>(), {}};
+  Tensors of{x, v0};
+  if (n.decay) of.push_back(n.decay);
+  for (const Tensor& g : tape.gradient(loss, of)) r.grads.push_back(g.values<float>());
+  return r;
+}
+
 Result by_steps(const Neuron& n, const Tensor& x, const Tensor& v0, const Tensor& weight) {
   Tape tape;
   tape.watch(x), tape.watch(v0);
@@ -197,12 +208,7 @@ Result by_steps(const Neuron& n, const Tensor& x, const Tensor& v0, const Tensor
     v = next;
   }
   const Tensor s = stack(spikes, 0);
-  const Tensor loss = add(sum(mul(s, weight)), sum(v));
-  Result r{s.values<float>(), v.values<float>(), {}};
-  Tensors of{x, v0};
-  if (n.decay) of.push_back(n.decay);
-  for (const Tensor& g : tape.gradient(loss, of)) r.grads.push_back(g.values<float>());
-  return r;
+  return result(tape, n, x, v0, weight, s, v);
 }
 
 Result fused(Neuron& n, const Tensor& x, const Tensor& v0, const Tensor& weight) {
@@ -211,12 +217,7 @@ Result fused(Neuron& n, const Tensor& x, const Tensor& v0, const Tensor& weight)
   if (n.decay) tape.watch(n.decay);
   n.set_state(v0);
   const Tensor s = n(x), v = n.state();
-  const Tensor loss = add(sum(mul(s, weight)), sum(v));
-  Result r{s.values<float>(), v.values<float>(), {}};
-  Tensors of{x, v0};
-  if (n.decay) of.push_back(n.decay);
-  for (const Tensor& g : tape.gradient(loss, of)) r.grads.push_back(g.values<float>());
-  return r;
+  return result(tape, n, x, v0, weight, s, v);
 }
 
 void compare(const NeuronAttr& a, bool learned, int64_t steps, int64_t n, const std::string& what) {

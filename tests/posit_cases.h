@@ -48,7 +48,8 @@ inline Tensor run(Arith op, const Tensor& a, const Tensor& b, const Tensor& c) {
   }
   return {};
 }
-inline constexpr Arith all_ops_of_posits[] = {Arith::add, Arith::sub, Arith::mul, Arith::div, Arith::sqrt, Arith::fma};
+inline constexpr Arith all_ops_of_posits[] = {Arith::add, Arith::sub,  Arith::mul,
+                                              Arith::div, Arith::sqrt, Arith::fma};
 
 inline int64_t wrong(Arith op, const Type& t, const Tensor& a, const Tensor& b, const Tensor& c,
                      const Tensor& y) {

@@ -11,14 +11,10 @@
 #include "core/rng.h"
 #include "snn/ops.h"
 #include "snn/surrogate.h"
+#include "tests/spike_cases.h"
 
 namespace wattle {
 namespace {
-
-Tensor random_spikes(const Shape& shape, double rate) {
-  return cast(cast(lt(uniform(shape), Tensor::full({1}, rate)), DType::f32), DType::spike);
-}
-Tensor floats(const Tensor& s) { return cast(s, DType::f32); }
 
 TEST(Spike, TakesABitAndComesBack) {
   manual_seed(1);
