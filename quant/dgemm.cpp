@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/parallel.h"
 #include "core/simd.h"
+#include "core/tensor.h"
 
 namespace wattle::quant {
 namespace {
@@ -44,11 +44,6 @@ WATTLE_FORCE_INLINE void tile(const double* a, const double* b, int64_t kc, doub
   }
 }
 
-// Columns of a panel: two vectors.
-int64_t panel_width() {
-  return simd::level() == simd::Level::avx512 ? 16 : simd::level() == simd::Level::avx2 ? 8 : 4;
-}
-
 template <class Isa, int Rows>
 void run(int64_t m, int64_t n, int64_t k, const double* a, const double* panels, double* c) {
   std::fill(c, c + m * n, 0.0);
@@ -71,28 +66,15 @@ void run(int64_t m, int64_t n, int64_t k, const double* a, const double* panels,
 
 }  // namespace
 
-PackedB::PackedB(int64_t k, int64_t n, const double* b) : k_(k), n_(n) {
-  const int64_t width = panel_width(), count = (n + width - 1) / width;
-  panels_ = Tensor::empty({count * width * k}, DType::f64);
-  double* const to = panels_.data<double>();
-  parallel_for(count, std::max<int64_t>(1, 4096 / (k + 1)), [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t columns = std::min(width, n - p * width);
-      for (int64_t r = 0; r < k; ++r) {
-        double* row = to + (p * k + r) * width;
-        std::memcpy(row, b + r * n + p * width, static_cast<size_t>(columns) * sizeof(double));
-        std::fill(row + columns, row + width, 0.0);
-      }
-    }
-  });
+int64_t dgemm_panel() {
+  return simd::level() == simd::Level::avx512 ? 16 : simd::level() == simd::Level::avx2 ? 8 : 4;
 }
 
-void PackedB::multiply(int64_t m, const double* a, double* c) const {
-  const double* const b = panels_.data<double>();
-  switch (panel_width()) {
-    case 16: return run<simd::Avx512, 12>(m, n_, k_, a, b, c);
-    case 8: return run<simd::Avx2, 6>(m, n_, k_, a, b, c);
-    default: return run<simd::Portable, 4>(m, n_, k_, a, b, c);
+void dgemm(int64_t m, int64_t n, int64_t k, const double* a, const double* panels, double* c) {
+  switch (dgemm_panel()) {
+    case 16: return run<simd::Avx512, 12>(m, n, k, a, panels, c);
+    case 8: return run<simd::Avx2, 6>(m, n, k, a, panels, c);
+    default: return run<simd::Portable, 4>(m, n, k, a, panels, c);
   }
 }
 

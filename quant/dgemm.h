@@ -2,22 +2,14 @@
 #pragma once
 #include <cstdint>
 
-#include "core/tensor.h"
-
 namespace wattle::quant {
 
-/// b [k,n] (row-major, f64) in panels of as many columns as the best level of the machine takes at
-/// a time; packed once, on several threads, and shared by all rows.
-class PackedB {
- public:
-  PackedB(int64_t k, int64_t n, const double* b);
-  /// c [m,n] = a [m,k] b, row-major, on the calling thread. Each element is a sum of its k products
-  /// with at most k roundings, whatever the order.
-  void multiply(int64_t m, const double* a, double* c) const;
+/// Columns of a panel of B: as many as the machine's best level takes at a time.
+int64_t dgemm_panel();
 
- private:
-  int64_t k_, n_;
-  Tensor panels_;  // [panel][k][width]
-};
+/// c [m,n] = a [m,k] b, row-major, f64, on the calling thread. b [k,n] lies in panels
+/// [n / dgemm_panel(), rounded up][k][dgemm_panel()], zeros in the columns past n. Each element is
+/// a sum of its k products with at most k roundings, whatever the order.
+void dgemm(int64_t m, int64_t n, int64_t k, const double* a, const double* panels, double* c);
 
 }  // namespace wattle::quant

@@ -83,23 +83,25 @@ Refusal wanted(Ins, const void* attr) {
   return mode == "f32" ? Refusal{"accumulate=f32 runs in floats"} : Refusal{};
 }
 
-// certified: f64 multiply-adds, and per element of the operands a decoding, per result two
-// roundings; quire and per_op: integer work, about as much per product as written here.
+Cost gemms(Ins in, const MatmulAttr& a) {
+  const MatmulPlan p = matmul_plan(in, a);
+  return posit_gemm_executes(p.m, p.n, p.k, a.accumulate, in[0].dtype()) * p.batch.numel();
+}
+Cost gemms(Ins in, const LinearAttr& a) {
+  const int64_t k = in[0].size(-1), n = in[1].size(0);
+  return posit_gemm_executes(k ? in[0].numel() / k : 0, n, k, a.accumulate, in[0].dtype());
+}
+Cost gemms(Ins in, const Conv2dAttr& a) {
+  const conv::Geometry g = conv::forward_geometry(in, a);
+  return posit_gemm_executes(g.ho * g.wo, g.k / g.groups, g.c / g.groups * g.r * g.s, a.accumulate,
+                             in[0].dtype()) *
+         (g.n * g.groups);
+}
+
 template <class Attr>
 Cost executes(Ins in, const Cost& declared, const void* attr) {
-  const std::string& mode = static_cast<const Attr*>(attr)->accumulate;
-  const Codec& c = codec(in[0].dtype());
-  Cost cost{.read = declared.read, .written = declared.written};
-  if (mode == "certified") {
-    cost.mac = declared.mac;
-    for (const Tensor& t : in)
-      if (t) cost.iop += t.numel() * c.decode_iops;
-    const int64_t results = declared.written / info(in[0].dtype()).bytes;
-    cost.iop += results * 2 * c.encode_iops;
-  } else {
-    const int64_t words = info(in[0].dtype()).bytes * 2;
-    cost.iop = declared.mac * (mode == "quire" ? 60 + 4 * words : 160);
-  }
+  Cost cost = declared.written ? gemms(in, *static_cast<const Attr*>(attr)) : Cost{};
+  cost.read = declared.read, cost.written = declared.written;
   return cost;
 }
 

@@ -61,17 +61,6 @@ void decode_rows(const Codec& codec, const Code* codes, int64_t begin, int64_t e
   }
 }
 
-template <class Code>
-Tensor numbers(const Codec& codec, const Code* codes, int64_t rows, int64_t columns, int64_t row,
-               int64_t col) {
-  const Tensor x = scratch(rows * columns);
-  const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, columns));
-  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
-    decode_rows(codec, codes, begin, end, columns, row, col, x.data<double>() + begin * columns);
-  });
-  return x;
-}
-
 constexpr double above = 1 + 0x1p-40;  // more than rounding can have taken from a norm
 
 double norm(const double* x, int64_t n) {
@@ -149,49 +138,106 @@ void prove(const Codec& codec, const double* sums, const double* bias, const dou
   }
 }
 
+// B in panels of numbers, and the norms of its columns.
+struct PanelsOfB {
+  PanelsOfB(int64_t k, int64_t n)
+      : width(dgemm_panel()),
+        count((n + width - 1) / width),
+        x(scratch(count * width * k)),
+        norms(Tensor::zeros({count * width}, DType::f64)) {}
+  int64_t width, count;
+  Tensor x, norms;
+};
+
+// Panels [begin, end) of B: a row at a time, or a column where those lie together.
+template <class Code>
+void pack(const Codec& codec, const PositProduct<Code>& p, int64_t begin, int64_t end,
+          const PanelsOfB& b) {
+  const int64_t w = b.width, first = begin * w, columns = std::min(end * w, p.n) - first;
+  double* const x = b.x.data<double>() + first * p.k;
+  double* const norms = b.norms.data<double>() + first;
+  const bool by_column = p.b_row == 1 && p.b_col != 1;
+  std::vector<double> buffer(static_cast<size_t>(by_column ? p.k : (end - begin) * w));
+  double* const line = buffer.data();
+  for (int64_t i = 0; by_column && i < (end - begin) * w; ++i) {
+    if (i < columns) decode_rows(codec, p.b, first + i, first + i + 1, p.k, p.b_col, 1, line);
+    else std::fill_n(line, p.k, 0.0);
+    double* const to = x + i / w * w * p.k + i % w;
+    for (int64_t k = 0; k < p.k; ++k) to[k * w] = line[k];
+    norms[i] = norm(line, p.k);
+  }
+  if (by_column) return;
+  for (int64_t k = 0; k < p.k; ++k) {
+    decode_rows(codec, p.b + first * p.b_col, k, k + 1, columns, p.b_row, p.b_col, line);
+    at_full_level([&]<int L>() WATTLE_INLINE_BODY {
+      for (int64_t j = 0; j < columns; ++j) norms[j] += line[j] * line[j];
+    });
+    for (int64_t i = 0; i < end - begin; ++i)
+      std::memcpy(x + (i * p.k + k) * w, line + i * w, static_cast<size_t>(w) * sizeof(double));
+  }
+  for (int64_t j = 0; j < columns; ++j) norms[j] = std::sqrt(norms[j]) * above;
+}
+
+// Rows of results against a B in panels; returns how many sums went to the quire.
+template <int N, int ES, class Code>
+int64_t certify_rows(const Codec& codec, const PositProduct<Code>& p, const PanelsOfB& b,
+                     const double* bias, int64_t begin, int64_t end) {
+  const double roundings = 1.2e-16 * static_cast<double>(p.k + 2);
+  const Tensor sums = scratch((end - begin) * p.n), a = scratch((end - begin) * p.k);
+  decode_rows(codec, p.a, begin, end, p.k, p.a_row, p.a_col, a.data<double>());
+  const auto n = static_cast<size_t>(p.n);
+  std::vector<Code> codes(n);
+  std::vector<char> open(n);
+  Row row;
+  int64_t fallbacks = 0;
+  dgemm(end - begin, p.n, p.k, a.data<double>(), b.x.data<double>(), sums.data<double>());
+  for (int64_t i = begin; i < end; ++i) {
+    const double unit = roundings * norm(a.data<double>() + (i - begin) * p.k, p.k);
+    prove(codec, sums.data<double>() + (i - begin) * p.n, bias, b.norms.data<double>(), unit,
+          roundings, row, codes.data(), open);
+    for (int64_t j = 0; j < p.n; ++j) {
+      Code code = codes[static_cast<size_t>(j)];
+      if (open[static_cast<size_t>(j)]) {
+        code = by_quire<N, ES>(p, i, j);
+        ++fallbacks;
+      }
+      p.c[i * p.c_row + j * p.c_col] = code;
+    }
+  }
+  return fallbacks;
+}
+
+// Few threads make their own panels: fetching another core's takes longer.
+int64_t decodings_of_b(int64_t m, int64_t n, int64_t k) {
+  const int threads = num_threads();
+  return threads <= 4 && m >= 64 * threads && k * n <= int64_t{1} << 18 ? threads : 1;
+}
+
 template <int N, int ES, class Code>
 int64_t certified(const PositProduct<Code>& p, DType t) {
   const Codec& codec = wattle::codec(t);
-  const Tensor b = numbers(codec, p.b, p.k, p.n, p.b_row, p.b_col);
-  const Tensor bias =
-      p.bias ? numbers(codec, p.bias, 1, p.n, 0, 1) : Tensor::zeros({p.n}, DType::f64);
-  const Tensor b_norm = Tensor::zeros({p.n}, DType::f64);
-  double* const norms = b_norm.data<double>();
-  const double* const from = b.data<double>();
-  parallel_for(p.n, 64, [&](int64_t begin, int64_t end) {
-    at_full_level([&]<int L>() WATTLE_INLINE_BODY {
-      for (int64_t k = 0; k < p.k; ++k)
-        for (int64_t j = begin; j < end; ++j) norms[j] += from[k * p.n + j] * from[k * p.n + j];
-    });
-  });
-  for (int64_t j = 0; j < p.n; ++j) norms[j] = std::sqrt(norms[j]) * above;
-  const PackedB packed(p.k, p.n, b.data<double>());
-  const double roundings = 1.2e-16 * static_cast<double>(p.k + 2);
+  const Tensor bias = Tensor::zeros({p.n}, DType::f64);
+  if (p.bias) decode_rows(codec, p.bias, 0, 1, p.n, 0, 1, bias.data<double>());
   std::atomic<int64_t> fallbacks{0};
+  const auto rows = [&](const PanelsOfB& b, int64_t begin, int64_t end) {
+    fallbacks += certify_rows<N, ES>(codec, p, b, bias.data<double>(), begin, end);
+  };
   // Whole tiles of rows; a few pieces per thread.
-  const int64_t rows = std::max<int64_t>(24, p.m / 8 / 24 * 24);
-  parallel_for(p.m, rows, [&](int64_t begin, int64_t end) {
-    const Tensor sums = scratch((end - begin) * p.n), a = scratch((end - begin) * p.k);
-    decode_rows(codec, p.a, begin, end, p.k, p.a_row, p.a_col, a.data<double>());
-    const auto n = static_cast<size_t>(p.n);
-    std::vector<Code> codes(n);
-    std::vector<char> open(n);
-    Row row;
-    packed.multiply(end - begin, a.data<double>(), sums.data<double>());
-    for (int64_t i = begin; i < end; ++i) {
-      const double unit = roundings * norm(a.data<double>() + (i - begin) * p.k, p.k);
-      prove(codec, sums.data<double>() + (i - begin) * p.n, bias.data<double>(), norms, unit,
-            roundings, row, codes.data(), open);
-      for (int64_t j = 0; j < p.n; ++j) {
-        Code code = codes[static_cast<size_t>(j)];
-        if (open[static_cast<size_t>(j)]) {
-          code = by_quire<N, ES>(p, i, j);
-          ++fallbacks;
-        }
-        p.c[i * p.c_row + j * p.c_col] = code;
-      }
-    }
-  });
+  const int64_t piece = std::max<int64_t>(24, p.m / 8 / 24 * 24);
+  if (const int64_t teams = decodings_of_b(p.m, p.n, p.k); teams > 1) {
+    std::atomic<int64_t> next{0};
+    parallel_chunks(teams, [&](int64_t) {
+      const PanelsOfB own(p.k, p.n);
+      pack(codec, p, 0, own.count, own);
+      for (int64_t i; (i = next.fetch_add(piece)) < p.m;) rows(own, i, std::min(p.m, i + piece));
+    });
+    return fallbacks;
+  }
+  const PanelsOfB shared(p.k, p.n);
+  const int64_t group = std::max<int64_t>(1, 16384 / (shared.width * (p.k + 1)));
+  parallel_for(shared.count, group,
+               [&](int64_t begin, int64_t end) { pack(codec, p, begin, end, shared); });
+  parallel_for(p.m, piece, [&](int64_t begin, int64_t end) { rows(shared, begin, end); });
   return fallbacks;
 }
 
@@ -217,6 +263,21 @@ int64_t run_as(const PositGemm& j, Mode mode, DType t) {
 }
 
 }  // namespace
+
+Cost posit_gemm_executes(int64_t m, int64_t n, int64_t k, const std::string& accumulate, DType t) {
+  const int64_t words = info(t).bytes * 2, products = m * n * k;
+  Cost cost;
+  if (accumulate != "certified") {
+    cost.iop = products * (accumulate == "quire" ? 60 + 4 * words : 160);
+    return cost;
+  }
+  const Codec& c = codec(t);
+  const int64_t decoded = m * k + decodings_of_b(m, n, k) * k * n;
+  cost.mac = products + decoded + m * n;  // the sum; squares of the norms; e
+  cost.add = 3 * m * n;                   // + bias, - e, + e
+  cost.iop = decoded * c.decode_iops + 2 * m * n * c.encode_iops;
+  return cost;
+}
 
 int64_t posit_gemm(const PositGemm& j, const std::string& accumulate, DType t) {
   const Mode mode = accumulate == "certified" ? Mode::certified

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/cost.h"
 #include "core/dtype.h"
 
 namespace wattle::quant {
@@ -33,5 +34,10 @@ using PositGemm = PositProduct<void>;
 /// accumulate is certified, quire or per_op. Returns how many sums certified took to the quire.
 /// Throws value_error for sums of 2^31 products and more, which no quire holds.
 int64_t posit_gemm(const PositGemm& g, const std::string& accumulate, DType t);
+
+/// What that executes, bytes aside: certified multiply-adds in f64, its proof, and per operand a
+/// decoding, per result two encodings; quire and per_op about as many integer operations per
+/// product as their code is long. Sums that fall back to the quire are not in it.
+Cost posit_gemm_executes(int64_t m, int64_t n, int64_t k, const std::string& accumulate, DType t);
 
 }  // namespace wattle::quant
