@@ -28,7 +28,7 @@ struct alignas(64) TileConfig {
 }
 [[gnu::target("amx-tile")]] void stop_tiles() { _tile_release(); }
 
-// 32 rows by 32 columns at once; a is [32][k], k a multiple of 64. Out: rows ld apart.
+// 32 rows by 32 columns; a is [32][k], k a multiple of 64. Out: rows ld apart.
 [[gnu::target("amx-tile,amx-int8")]] void tiles_amx(const uint8_t* a, int64_t lda, bool is_unsigned,
                                                     const uint8_t* b, int64_t k, int32_t* out,
                                                     int64_t ld) {
@@ -60,44 +60,64 @@ struct alignas(64) TileConfig {
   _tile_stored(3, out + 16 * ld + 16, ld * 4);
 }
 
+constexpr int64_t block = 32;  // rows and columns at once
+
+// A in whole blocks of rows, k filled up to whole tiles; a itself where it is so already.
+struct WholeRows {
+  WholeRows(const IntGemm& g, int64_t k) : a(g.a) {
+    if (k == g.k && g.m % block == 0) return;
+    copy = bytes(round_up(g.m, block) * k);
+    auto* const to = static_cast<uint8_t*>(copy.raw());
+    std::memset(to, 0, static_cast<size_t>(copy.numel()));
+    for (int64_t i = 0; i < g.m; ++i)
+      std::memcpy(to + i * k, g.a + i * g.k, static_cast<size_t>(g.k));
+    a = to;
+  }
+  const uint8_t* a;
+  Tensor copy;
+};
+
+// A block of rows from i0 times panels [begin, end), whose data starts at b. An odd last panel has
+// a partner of zeros.
+void multiply(const IntGemm& g, const uint8_t* a, int64_t i0, const uint8_t* b, int64_t k,
+              int64_t begin, int64_t end) {
+  alignas(64) int32_t out[block * block];
+  const int64_t count = std::min(block, g.m - i0);
+  start_tiles();
+  for (int64_t panel = begin; panel < end; panel += 2, b += 2 * k * columns) {
+    const int64_t width = std::min(block, g.n - panel * columns);
+    int32_t* const c = g.c + i0 * g.n + panel * columns;
+    const bool whole = count == block && width == block;
+    tiles_amx(a + i0 * k, k, g.a_unsigned, b, k, whole ? c : out, whole ? g.n : block);
+    for (int64_t i = 0; i < count && !whole; ++i)
+      std::memcpy(c + i * g.n, out + i * block, static_cast<size_t>(width) * sizeof(int32_t));
+  }
+  stop_tiles();
+}
+
 }  // namespace
 
 void int_gemm_amx(const IntGemm& g) {
-  const PackedInts b = pack<int8_t, 4>(g, 64, false);
-  const auto* data = static_cast<const uint8_t*>(b.data.raw());
-  const int64_t panels = static_cast<int64_t>(b.sums.size()) / columns;
-  constexpr int64_t rows = 32;
-  for_row_blocks(g.m, rows, [&](int64_t i0, int64_t count) {
-    const uint8_t* a = g.a + i0 * g.k;
-    Tensor filled;
-    if (b.k != g.k || count < rows) {
-      filled = bytes(rows * b.k);
-      auto* to = static_cast<uint8_t*>(filled.raw());
-      std::memset(to, 0, static_cast<size_t>(rows * b.k));
-      for (int64_t i = 0; i < count; ++i)
-        std::memcpy(to + i * b.k, a + i * g.k, static_cast<size_t>(g.k));
-      a = to;
-    }
-    alignas(64) int32_t out[32 * 32];
-    Tensor pair;  // the last panel, where it has no partner
-    start_tiles();
-    for (int64_t panel = 0; panel < panels; panel += 2) {
-      const uint8_t* from = data + panel * b.k * columns;
-      if (panel + 1 == panels) {
-        pair = bytes(2 * b.k * columns);
-        auto* to = static_cast<uint8_t*>(pair.raw());
-        std::memcpy(to, from, static_cast<size_t>(b.k * columns));
-        std::memset(to + b.k * columns, 0, static_cast<size_t>(b.k * columns));
-        from = to;
-      }
-      const int64_t width = std::min<int64_t>(32, g.n - panel * columns);
-      int32_t* const c = g.c + i0 * g.n + panel * columns;
-      const bool whole = count == rows && width == 32;
-      tiles_amx(a, b.k, g.a_unsigned, from, b.k, whole ? c : out, whole ? g.n : 32);
-      for (int64_t i = 0; i < count && !whole; ++i)
-        std::memcpy(c + i * g.n, out + i * 32, static_cast<size_t>(width) * sizeof(int32_t));
-    }
-    stop_tiles();
+  const int64_t k = round_up(g.k, 64), panels = round_up(round_up(g.n, columns) / columns, 2);
+  const WholeRows rows(g, k);
+  // Few rows use a group of panels where it is packed; for many, all are packed first.
+  constexpr int64_t few = 128, group = 4;
+  const bool fused = g.m <= few;
+  const Tensor all = fused ? Tensor() : bytes(panels * k * columns);
+  const auto pack = [&](int64_t begin, int64_t end, int8_t* to) {
+    pack_panels<int8_t, 4>(g, begin, end, k * columns, to);
+  };
+  parallel_for(panels, group, [&](int64_t begin, int64_t end) {
+    if (!fused) return pack(begin, end, static_cast<int8_t*>(all.raw()) + begin * k * columns);
+    const Tensor some = bytes(group * k * columns);
+    auto* const b = static_cast<int8_t*>(some.raw());
+    pack(begin, end, b);
+    for (int64_t i = 0; i < g.m; i += block)
+      multiply(g, rows.a, i, reinterpret_cast<const uint8_t*>(b), k, begin, end);
+  });
+  if (fused) return;
+  parallel_for(g.m, block, [&](int64_t i, int64_t) {
+    multiply(g, rows.a, i, static_cast<const uint8_t*>(all.raw()), k, 0, panels);
   });
 }
 

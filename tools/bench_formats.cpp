@@ -75,6 +75,21 @@ void products(Bench& b) {
 
 }  // namespace
 
+// One side of bench/int8_against_pytorch.py.
+void bench_formats_worker() {
+  manual_seed(1);
+  serve_orders("int8 M N K steps S", [](std::istringstream& words) -> Timed {
+    std::string order, steps_word;
+    int64_t m = 0, n = 0, k = 0;
+    int runs = 0;
+    words >> order >> m >> n >> k >> steps_word >> runs;
+    if (!words || order != "int8" || steps_word != "steps") return {};
+    const Tensor a = cast(uniform({m, k}, -128, 127), DType::i8);
+    const Tensor b = cast(uniform({k, n}, -128, 127), DType::i8);
+    return {runs, [=] { int_matmul(a, b); }};
+  });
+}
+
 void bench_formats(int repeats, bool as_json) {
   manual_seed(1);
   Bench b(repeats);

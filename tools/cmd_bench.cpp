@@ -27,6 +27,7 @@ void bench_moe(int repeats, bool as_json);      // bench_moe.cpp
 void bench_moe_worker();
 void bench_snn(int repeats, bool as_json);  // bench_snn.cpp
 void bench_snn_worker();
+void bench_formats_worker();
 
 namespace {
 
@@ -142,6 +143,27 @@ void time_windows() {
       what.c_str(), us[us.size() / 2], us[us.size() * 99 / 100], us[us.size() / 2] / 1e5 * 100);
 }
 
+// A subcommand whose rows are two ways to do the same thing, or which takes another program's
+// orders.
+void add_paired(CLI::App& bench, const char* name, const char* about, void (*run)(int, bool),
+                void (*serve)()) {
+  struct Options {
+    int repeats = 9;
+    bool as_json = false, worker = false;
+  };
+  auto* c = bench.add_subcommand(name, about);
+  auto o = std::make_shared<Options>();
+  c->add_option("--repeats", o->repeats, "Timings of each side")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  c->add_flag("--json", o->as_json, "As JSON");
+  c->add_flag("--worker", o->worker, "Take orders on standard input");
+  c->callback([=] {
+    if (o->worker) serve();
+    else run(o->repeats, o->as_json);
+  });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app) {
@@ -150,36 +172,12 @@ void add_bench(CLI::App& app) {
   c->require_subcommand(1);
   c->add_subcommand("window", "What opening and closing a measured window costs")
       ->callback(time_windows);
-  auto* f = c->add_subcommand("formats", "Number formats against f32 and their references");
-  auto repeats = std::make_shared<int>(9);
-  auto as_json = std::make_shared<bool>(false);
-  f->add_option("--repeats", *repeats, "Timings of each side")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  f->add_flag("--json", *as_json, "Result as JSON");
-  f->callback([=] { bench_formats(*repeats, *as_json); });
-  auto* m = c->add_subcommand("moe", "A mixture of experts against dense layers and plain loops");
-  m->add_option("--repeats", *repeats, "Timings of each side")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  m->add_flag("--json", *as_json, "Result as JSON");
-  auto moe_worker = std::make_shared<bool>(false);
-  m->add_flag("--worker", *moe_worker, "Take orders on standard input");
-  m->callback([=] {
-    if (*moe_worker) bench_moe_worker();
-    else bench_moe(*repeats, *as_json);
-  });
-  auto* n = c->add_subcommand("snn", "Spiking neurons against their steps, events against dense");
-  n->add_option("--repeats", *repeats, "Timings of each side")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  n->add_flag("--json", *as_json, "As JSON");
-  auto snn_worker = std::make_shared<bool>(false);
-  n->add_flag("--worker", *snn_worker, "Take orders on standard input");
-  n->callback([=] {
-    if (*snn_worker) bench_snn_worker();
-    else bench_snn(*repeats, *as_json);
-  });
+  add_paired(*c, "formats", "Number formats against f32 and their references", bench_formats,
+             bench_formats_worker);
+  add_paired(*c, "moe", "A mixture of experts against dense layers and plain loops", bench_moe,
+             bench_moe_worker);
+  add_paired(*c, "snn", "Spiking neurons against their steps, events against dense", bench_snn,
+             bench_snn_worker);
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);
