@@ -30,6 +30,8 @@ void check(const LmTrainOptions& o) {
   if (o.length > o.model.context)
     throw value_error(str("language model: length: found ", o.length, ", expected at most ",
                           o.model.context, ", the context"));
+  if (o.dtype != DType::f32 && o.dtype != DType::f64)
+    throw value_error(str("language model: dtype: found ", name(o.dtype), ", expected f32 or f64"));
 }
 
 double lm_schedule(const LmTrainOptions& o, int64_t step) {
@@ -52,6 +54,7 @@ LmTrainer::LmTrainer(const LmTrainOptions& o, std::shared_ptr<const TextStream> 
                           moe::world().size(), " ranks"));
   manual_seed(o.seed);
   model_ = std::make_shared<moe::LanguageModel>(o.model);
+  model_->to(o.dtype);
   optimizer_ = std::make_unique<nn::Adam>(
       model_->named_parameters(),
       AdamAttr{.lr = o.lr, .beta1 = 0.9, .beta2 = 0.95, .weight_decay = o.weight_decay}, true);
@@ -102,8 +105,10 @@ void LmTrainer::average_gradients() {
   const Scope scope("average_gradients");
   for (const nn::Named& p : model_->named_parameters())
     // Rows of all ranks have met in an expert's gradient already.
-    if (const Tensor grad = p.tensor.grad(); grad && !moe::is_of_experts(p.name))
-      g.all_reduce(grad.data<float>(), grad.numel());
+    if (const Tensor grad = p.tensor.grad(); grad && !moe::is_of_experts(p.name)) {
+      if (grad.dtype() == DType::f64) g.all_reduce(grad.data<double>(), grad.numel());
+      else g.all_reduce(grad.data<float>(), grad.numel());
+    }
   nn::scale_grads(model_->named_parameters(), 1.0 / g.size());
 }
 

@@ -16,6 +16,7 @@ struct LmTrainOptions {
   int64_t warmup = 200;
   double weight_decay = 0.1, clip = 1;
   uint64_t seed = 0;  ///< of the weights and of the order of the text
+  DType dtype = DType::f32;  ///< of weights, gradients and moments: f32 or f64
 };
 
 /// Throws value_error naming the option.

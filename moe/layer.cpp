@@ -284,13 +284,13 @@ void MoE::update_bias() {
   const NoRecord off;
   const Scope scope("bias");
   // One step downhill along sign(load - mean), by the op that every optimiser step is.
-  const Tensor direction = Tensor::zeros(bias.shape(), bias.dtype());
+  const Tensor direction = Tensor::zeros(bias.shape());
   const int64_t n = static_cast<int64_t>(load_.size());
   for (int64_t e = 0; e < n; ++e) {
     const int64_t over = load_[static_cast<size_t>(e)] * n - sum;
     direction.data<float>()[e] = static_cast<float>((over > 0) - (over < 0));
   }
-  sgd_step(bias, direction, {}, {.lr = c_.bias_update_rate});
+  sgd_step(bias, cast(direction, bias.dtype()), {}, {.lr = c_.bias_update_rate});
   load_.assign(load_.size(), 0);
 }
 

@@ -21,9 +21,11 @@ namespace {
 struct Request {
   std::string arm = "m4", out;
   std::vector<std::string> text = green::MoeStudyOptions{}.text;
-  int64_t steps = 500, batch = 32, warmup = 200, checkpoint_every = 0, validation = 65536;
+  int64_t steps = 500, batch = 32, length = 64, warmup = 200, checkpoint_every = 0,
+          validation = 65536;
   double lr = 3e-3;
   uint64_t seed = 1;
+  std::string dtype = "f32";
 };
 
 bool under_mpirun() { return std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMI_SIZE"); }
@@ -65,8 +67,8 @@ void train(const Request& r) {
   if (under_mpirun()) moe::set_world(ranks = moe::load_mpi());
   green::LmTrainOptions o;
   o.model = green::moe_arm(r.arm).model;
-  o.steps = r.steps, o.batch = r.batch, o.lr = r.lr, o.seed = r.seed;
-  o.warmup = r.warmup;
+  o.steps = r.steps, o.batch = r.batch, o.length = r.length, o.lr = r.lr, o.seed = r.seed;
+  o.warmup = r.warmup, o.dtype = dtype_from_name(r.dtype);
   const bool first = moe::world().rank() == 0;
   const auto text = std::make_shared<green::TextStream>(green::make_text_stream(r.text));
   green::LmTrainer trainer(o, text);
@@ -115,9 +117,12 @@ void add_moe_train(CLI::App& moe_command) {
       ->delimiter(',')
       ->capture_default_str();
   t->add_option("--steps", r->steps, "Steps")->capture_default_str()->check(CLI::PositiveNumber);
-  t->add_option("--batch", r->batch, "Windows of 64 bytes in a step")->capture_default_str();
+  t->add_option("--batch", r->batch, "Windows of text in a step")->capture_default_str();
+  t->add_option("--length", r->length, "Bytes in a window")->capture_default_str();
   t->add_option("--lr", r->lr, "Learning rate of AdamW")->capture_default_str();
   t->add_option("--warmup", r->warmup, "Steps over which the rate grows")->capture_default_str();
+  t->add_option("--dtype", r->dtype, "f32, or f64, in which the number of ranks hardly shows")
+      ->capture_default_str();
   t->add_option("--seed", r->seed, "Of weights and order")->capture_default_str();
   t->add_option("--checkpoint-every", r->checkpoint_every,
                 "Steps between checkpoints (default: at the end only)");
