@@ -62,6 +62,18 @@ class MoE(cli_test.Cli):
         experts = self.file("e.npy", npy([2, 1], [0, 4], "<i8"))
         self.refused(["counting_sort", "index 4 found at position 1"], "op", "counting_sort", "--in", experts, "--attr", "experts=4", "--out", self.dir / "sorted")
 
+    def test_an_account_of_a_layer(self):
+        c = self.file("layer.json", json.dumps({"d_model": 8, "d_ff": 16, "experts": 4, "top_k": 2, "segments": 2, "shared": 1}).encode())
+        text = self.ok("moe", "account", "--config", c, "--tokens", 16)
+        self.assertIn("1 shared + 7 routed experts of 8, top 3, d 8; dense: 32 hidden", text)
+        self.assertIn("at no batch up to 2^20 rows", text)
+        j = json.loads(self.ok("moe", "account", "--config", c, "--tokens", 16, "--json"))
+        self.assertEqual(j["routed"]["params_total"], 8 * 2 * 8 * 8 + 7 * 8)
+        self.assertEqual(j["routed"]["optimizer_bytes"], 28 * j["routed"]["params_total"])
+        self.assertEqual(j["routed"]["step"]["kind"], "modelled_table")
+        self.assertEqual([p["tokens"] for p in j["batches"]][:2], [1, 4])
+        self.refused("--tokens: found 0, expected a number > 0", "moe", "account", "--tokens", 0, code=2)
+
     def test_study_probe_and_generate(self):
         r = random.Random(2)
         text = self.file("text.txt", "".join(f"{r.choice(['one', 'two', 'three'])} and " for _ in range(40000)).encode())

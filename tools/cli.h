@@ -28,6 +28,8 @@ void add_train(CLI::App& app);
 std::string si(double x);
 /// Check of an option: a number >= 0. CLI11's own prints the largest double in its message.
 CLI::Validator not_negative();
+/// The same for a number > 0.
+CLI::Validator positive();
 /// Text padded with spaces to a width; negative widths pad on the left.
 std::string cell(const std::string& text, int width);
 

@@ -155,7 +155,7 @@ void add_paired(CLI::App& bench, const char* name, const char* about, void (*run
   auto o = std::make_shared<Options>();
   c->add_option("--repeats", o->repeats, "Timings of each side")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   c->add_flag("--json", o->as_json, "As JSON");
   c->add_flag("--worker", o->worker, "Take orders on standard input");
   c->callback([=] {
@@ -183,12 +183,8 @@ void add_bench(CLI::App& app) {
   auto batch = std::make_shared<int64_t>(512);
   auto steps = std::make_shared<int>(20);
   auto worker = std::make_shared<bool>(false), profile = std::make_shared<bool>(false);
-  s->add_option("--batch", *batch, "Images in a step")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  s->add_option("--steps", *steps, "Timed steps")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  s->add_option("--batch", *batch, "Images in a step")->capture_default_str()->check(positive());
+  s->add_option("--steps", *steps, "Timed steps")->capture_default_str()->check(positive());
   s->add_flag("--worker", *worker, "Take orders on standard input");
   s->add_flag("--profile", *profile, "Also every op: time, rates, source line");
   s->callback([=] {

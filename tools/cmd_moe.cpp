@@ -16,7 +16,8 @@
 
 namespace wattle::cli {
 
-void add_moe_train(CLI::App& moe_command);  // moe_train.cpp
+void add_moe_train(CLI::App& moe_command);    // moe_train.cpp
+void add_moe_account(CLI::App& moe_command);  // moe_account.cpp
 
 namespace {
 
@@ -221,7 +222,7 @@ void add_generate(CLI::App& app) {
   g->add_option("--model", *model, "A model of `wattle study moe`, models/ARM-SEED.safetensors")
       ->required();
   g->add_option("--prompt", *prompt, "What comes before")->required();
-  g->add_option("--count", *count, "Bytes")->capture_default_str()->check(CLI::NonNegativeNumber);
+  g->add_option("--count", *count, "Bytes")->capture_default_str()->check(not_negative());
   g->add_option("--temperature", *temperature, "0 takes the most likely byte")
       ->capture_default_str();
   g->add_option("--seed", *seed, "Of the draws")->capture_default_str();
@@ -239,6 +240,7 @@ void add_moe(CLI::App& app) {
   add_layer(*c);
   add_probe(*c);
   add_moe_train(*c);
+  add_moe_account(*c);
   auto* f =
       c->add_subcommand("flops", "FLOPs, weights and weight bytes of a model, from shapes alone");
   auto config = std::make_shared<std::string>(),
@@ -247,7 +249,7 @@ void add_moe(CLI::App& app) {
   auto as_json = std::make_shared<bool>(false);
   f->add_option("--config", *config, "A preset or a .json file; without it a table of all presets");
   f->add_option("--seq", *sequence, "Tokens of a sequence (default: the model's own)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   f->add_option("--dense", *dense, "The model whose weight bytes stand beside it")
       ->capture_default_str();
   f->add_flag("--json", *as_json, "Result as JSON");

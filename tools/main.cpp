@@ -22,15 +22,20 @@ std::string si(double x) {
   return buf;
 }
 
-CLI::Validator not_negative() {
+namespace {
+CLI::Validator number(bool zero, const char* what) {
   return CLI::Validator(
-      [](std::string& text) -> std::string {
+      [=](std::string& text) -> std::string {
         double v = 0;
-        const bool good = CLI::detail::lexical_cast(text, v) && v >= 0;
-        return good ? "" : "found " + text + ", expected a number >= 0";
+        const bool good = CLI::detail::lexical_cast(text, v) && (v > 0 || (zero && v == 0));
+        return good ? "" : "found " + text + ", expected a number " + what;
       },
-      "NUMBER>=0");
+      std::string("NUMBER") + what);
 }
+}  // namespace
+
+CLI::Validator not_negative() { return number(true, ">= 0"); }
+CLI::Validator positive() { return number(false, "> 0"); }
 
 std::string cell(const std::string& text, int width) {
   const int n = static_cast<int>(text.size()), w = width < 0 ? -width : width;
@@ -70,7 +75,7 @@ int main(int argc, char** argv) {
   int threads = 0;
   app.add_option("--threads", threads,
                  "Threads of parallel loops (default: OMP_NUM_THREADS, else the CPUs)")
-      ->check(CLI::PositiveNumber);
+      ->check(wattle::cli::positive());
   app.parse_complete_callback([&] {
     if (threads > 0) set_num_threads(threads);
   });

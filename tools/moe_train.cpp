@@ -116,7 +116,7 @@ void add_moe_train(CLI::App& moe_command) {
   t->add_option("--text", r->text, "kjv, python, c++, or files and folders")
       ->delimiter(',')
       ->capture_default_str();
-  t->add_option("--steps", r->steps, "Steps")->capture_default_str()->check(CLI::PositiveNumber);
+  t->add_option("--steps", r->steps, "Steps")->capture_default_str()->check(positive());
   t->add_option("--batch", r->batch, "Windows of text in a step")->capture_default_str();
   t->add_option("--length", r->length, "Bytes in a window")->capture_default_str();
   t->add_option("--lr", r->lr, "Learning rate of AdamW")->capture_default_str();
