@@ -47,10 +47,14 @@ void step(nn::Module& m, const Tensor& x, EnergySession& energy, const char* nam
     tape.watch(x);
     for (const nn::Named& p : m.named_parameters()) tape.watch(p.tensor);
     const Tensor y = m(x);
-    const Scope scope("loss");
-    const Tensor aux = moe::aux_loss(m);
-    const Tensor loss = sum(mul(y, y));
-    tape.backward(aux ? add(loss, aux) : loss);
+    Tensor loss;
+    {
+      const Scope scope("loss");
+      const Tensor aux = moe::aux_loss(m);
+      loss = sum(mul(y, y));
+      if (aux) loss = add(loss, aux);
+    }
+    tape.backward(loss);
     adam.step();
   };
   once();  // memory is fetched and moments are made

@@ -26,8 +26,11 @@ MoEConfig config(int64_t d, int64_t m, int64_t n = 16) {
   return {.d_model = d, .d_ff = 4 * d, .experts = n, .top_k = 2, .segments = m};
 }
 
+// Gradients of the step before are dropped, as an optimiser does.
 template <class Layer>
-void step(const Layer& layer, const Tensor& x, const std::vector<Tensor>& weights) {
+void step(const Layer& layer, Tensor x, std::vector<Tensor> weights) {
+  x.zero_grad();
+  for (Tensor& w : weights) w.zero_grad();
   Tape tape;
   tape.watch(x);
   for (const Tensor& w : weights) tape.watch(w);

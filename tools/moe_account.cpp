@@ -76,13 +76,14 @@ void print_json(const Request& r, const MoeAccount& a, const energy::Table& tabl
 
 void print_parts(const char* side, const green::Ledger& l) {
   std::printf("\n%s: where a step goes\n", side);
-  std::printf("  %s%s%10s%10s%12s\n", cell("part", 18).c_str(), cell("phase", 12).c_str(), "FLOP",
-              "B moved", "J");
+  std::printf("  %s%s%10s%10s%12s%9s\n", cell("part", 18).c_str(), cell("phase", 12).c_str(),
+              "FLOP", "B moved", "J", "ms");
   for (const green::LedgerRow& row : l.rows)
-    std::printf("  %s%s%10s%10s%12.3g\n", cell(row.layer.empty() ? "-" : row.layer, 18).c_str(),
+    std::printf("  %s%s%10s%10s%12.3g%9.3f\n",
+                cell(row.layer.empty() ? "-" : row.layer, 18).c_str(),
                 cell(std::string(wattle::name(row.phase)), 12).c_str(),
                 si(double(row.executed.flops())).c_str(), si(double(row.executed.bytes())).c_str(),
-                row.joules.joules());
+                row.joules.joules(), row.ns * 1e-6);
 }
 
 void print_sides(const Request& r, const MoeAccount& a) {
