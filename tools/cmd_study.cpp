@@ -13,6 +13,8 @@
 #include "tools/cli.h"
 
 namespace wattle::cli {
+
+void add_study_snn(CLI::App& study);  // study_snn.cpp
 namespace {
 
 std::atomic<bool> stop{false};
@@ -208,6 +210,7 @@ void add_study(CLI::App& app) {
   c->require_subcommand(1);
   add_study_formats(*c);
   add_study_moe(*c);
+  add_study_snn(*c);
   auto* l = c->add_subcommand("layers", "What conv, linear and ReLU layers cost (CAIN 2023)");
   auto o = std::make_shared<green::StudyOptions>();
   auto nets = std::make_shared<std::string>();
