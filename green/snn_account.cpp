@@ -26,7 +26,9 @@ int64_t additions(const nn::Module& layer, const Tensor& spikes) {
     a.padding = c->options().padding;
     conv2d(spikes, c->weight, {}, a);
   } else {
-    linear(spikes, dynamic_cast<const nn::Linear&>(layer).weight, {}, LinearAttr{});
+    // A row of weights for each input, as events read them.
+    const Tensor& w = dynamic_cast<const nn::Linear&>(layer).weight;
+    matmul(spikes, contiguous(transpose(w, 0, 1)));
   }
   return counters().total().executed.add - before;
 }

@@ -5,6 +5,7 @@
 
 #include "core/counters.h"
 #include "core/error.h"
+#include "core/recorder.h"
 #include "quant/observer.h"
 #include "quant/ops.h"
 
@@ -71,6 +72,17 @@ void SnnNet::hold_weights_in_int8(bool on) {
   }
 }
 
+void SnnNet::pack_spikes(bool on) {
+  const NoRecord off;
+  packed_ = on && act_.kind == SnnActivation::spikes;
+  for (int i = 0; i < 2; ++i) {
+    const nn::Linear& f = *fc_[i];
+    rows_[i] =
+        packed_ ? contiguous(transpose(f.hooks.weight ? f.hooks.weight(f.weight) : f.weight, 0, 1))
+                : Tensor{};
+  }
+}
+
 // x [N,...], or [T,N,...] after neurons: steps are folded into the batch.
 Tensor SnnNet::linear_part(size_t layer, const Tensor& x) {
   const Scope scope(kLayers[layer]);
@@ -83,7 +95,8 @@ Tensor SnnNet::linear_part(size_t layer, const Tensor& x) {
     out = conv_[layer]->forward(in);
   } else {
     in = rows_of(x, t * n);
-    out = fc_[layer - 2]->forward(in);
+    const nn::Linear& f = *fc_[layer - 2];
+    out = packed_ ? add(matmul(in, rows_[layer - 2]), f.bias) : fc_[layer - 2]->forward(in);
   }
   if (act_.kind != SnnActivation::spikes) return out;
   Shape shape{t, n};
@@ -102,7 +115,7 @@ Tensor SnnNet::activate(size_t layer, const Tensor& x) {
     q.grad_scale = 1 / std::sqrt(static_cast<double>(x.numel() / x.size(0) * q.qmax));
     y = fake_quantize_affine(x, scale_[layer], Tensor::zeros({1}), q);
   } else {
-    y = neuron(x, {}, {}, neuron_of(act_, packed, layer == 0))[0];
+    y = neuron(x, {}, {}, neuron_of(act_, packed_, layer == 0))[0];
     if (silenced) y = scale(y, 0);
     rates_.push_back(mean(y));
   }

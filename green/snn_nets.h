@@ -51,7 +51,9 @@ class SnnNet final : public nn::Module {
 
   /// Weights as int8 holds them, one scale a channel; gradients pass straight through.
   void hold_weights_in_int8(bool on);
-  bool packed = false;    ///< spikes are bits, not floats
+  /// For inference: spikes are bits, and linear layers read a row of weights for each input, as
+  /// they are now.
+  void pack_spikes(bool on);
   bool silenced = false;  ///< no hidden neuron fires: what is then left does not spike
   std::vector<SnnTrace>* trace = nullptr;  ///< filled by forward while set
 
@@ -65,6 +67,8 @@ class SnnNet final : public nn::Module {
   std::shared_ptr<nn::Conv2d> conv_[2];
   std::shared_ptr<nn::Linear> fc_[2];
   Tensor scale_[3];  ///< of quantized activations
+  bool packed_ = false;
+  Tensor rows_[2];  ///< weights of linear layers [in, out], while spikes are packed
   Tensors rates_;
 };
 

@@ -129,7 +129,7 @@ void examine(Bench& b, SnnNet& net, SnnRun& r) {
     net.silenced = false;
   }
   net.eval();
-  net.packed = spikes;
+  net.pack_spikes(true);
   const auto images = [&](int64_t n) { return to_float(slice(b.validation.images, 0, 0, n)); };
   r.layers = snn_layers(net, images(b.options.sample));
   r.ms_batch1 = ms_of_an_image(net, images(1), 15);
@@ -144,7 +144,7 @@ void examine(Bench& b, SnnNet& net, SnnRun& r) {
     r.joules_batch64.sd_uj /= 8 * 64;
   }
   if (spikes && r.seed == 1) r.raster = raster_of(net, images(1));
-  net.packed = false;
+  net.pack_spikes(false);
   net.train();
 }
 
@@ -357,7 +357,7 @@ SnnStudy run_snn_study(const SnnStudyOptions& o, const std::atomic<bool>& stop,
                        const Callable<void(const SnnProgress&)>& show) {
   check(o);
   const data::Split split = data::load(o.dataset, o.data_dir);
-  constexpr int64_t held_out = 10000;
+  const int64_t held_out = std::min<int64_t>(10000, split.train.rows() / 5);
   const int64_t first = split.train.rows() - held_out;
   if (o.rows > first)
     throw value_error(str("--rows: found ", o.rows, ", expected at most ", first, "; the last ",

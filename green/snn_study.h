@@ -16,7 +16,7 @@ struct SnnStudyOptions {
   std::vector<int64_t> steps = {1, 2, 4, 8};
   double rate_weight = 0.05;  ///< of the mean rates in the loss, for a second net at `steps[2]`
   int seeds = 5, epochs = 3;
-  int64_t rows = 30000;  ///< training images; the last 10000 of the data set validate
+  int64_t rows = 30000;  ///< training images; of the data set the last 10000, a fifth at most, validate
   int64_t batch = 64;
   std::vector<double> lrs = {3e-3, 1e-2};  ///< each arm takes the one that validates best
   int64_t sample = 200;                    ///< validation images of the account
