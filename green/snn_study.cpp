@@ -78,7 +78,9 @@ bool train_epoch(Bench& b, SnnNet& net, nn::Optimizer& adam, data::DataLoader& l
     Tape tape;
     Tensor loss = cross_entropy(net(to_float(batch.images)), batch.labels);
     if (rate_weight > 0)
-      for (const Tensor& r : net.rates()) loss = add(loss, scale(r, rate_weight));
+      // Only what is above the goal: a net without spikes would be a way out otherwise.
+      for (const Tensor& r : net.rates())
+        loss = add(loss, scale(relu(scale(r, 1, -b.options.rate_goal)), rate_weight));
     tape.backward(loss);
     adam.step();
   }
@@ -221,7 +223,7 @@ std::string settings(const SnnStudyOptions& o) {
   std::string lrs;
   for (double lr : o.lrs) lrs += str(" ", lr);
   return str(o.dataset, ", ", o.rows, " rows, ", o.epochs, " epochs, batch ", o.batch, ", rates",
-             lrs, ", spikes weigh ", o.rate_weight);
+             lrs, ", spikes weigh ", o.rate_weight, " above ", o.rate_goal);
 }
 
 struct Todo {

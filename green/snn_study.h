@@ -14,9 +14,12 @@ namespace wattle::green {
 struct SnnStudyOptions {
   std::string dataset = "fashion-mnist", data_dir;
   std::vector<int64_t> steps = {1, 2, 4, 8};
-  double rate_weight = 0.05;  ///< of the mean rates in the loss, for a second net at `steps[2]`
+  /// One more net at `steps[2]` is to spike less: of each layer's mean rate, what is above the goal
+  /// enters the loss with this weight; 0: no such net.
+  double rate_weight = 2, rate_goal = 0.05;
   int seeds = 5, epochs = 3;
-  int64_t rows = 30000;  ///< training images; of the data set the last 10000, a fifth at most, validate
+  int64_t rows =
+      30000;  ///< training images; of the data set the last 10000, a fifth at most, validate
   int64_t batch = 64;
   std::vector<double> lrs = {3e-3, 1e-2};  ///< each arm takes the one that validates best
   int64_t sample = 200;                    ///< validation images of the account

@@ -69,6 +69,7 @@ SnnRun run_from(const json& j) {
 template <class S, class F>
 void option_fields(S& o, F&& f) {
   f("dataset", o.dataset), f("steps", o.steps), f("rate_weight", o.rate_weight);
+  f("rate_goal", o.rate_goal);
   f("seeds", o.seeds), f("epochs", o.epochs), f("rows", o.rows), f("batch", o.batch);
   f("lrs", o.lrs), f("sample", o.sample);
 }

@@ -82,6 +82,9 @@ class AvgPool2d final : public Module {
   explicit AvgPool2d(Pair kernel, std::optional<Pair> stride = {}, Pair padding = 0)
       : kernel_(kernel), stride_(stride), padding_(padding) {}
   Tensor forward(const Tensor& x) override { return avg_pool2d(x, kernel_, stride_, padding_); }
+  Pair kernel() const { return kernel_; }
+  Pair stride() const { return stride_.value_or(kernel_); }
+  Pair padding() const { return padding_; }
   const char* kind() const override { return "AvgPool2d"; }
   std::string extra() const override { return str(kernel_.h, " x ", kernel_.w); }
 

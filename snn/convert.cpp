@@ -105,38 +105,61 @@ std::unique_ptr<SpikingNet> convert(const nn::Sequential& net, const Tensor& cal
   out->start_ = o.half_threshold ? 0.5 : 0;
   const auto& all = net.children();
   Tensor x = calibration;
-  double before = 1;  // what rate 1 of the layer before stands for
+  double before = 1;    // what rate 1 of the layer before stands for
+  bool spikes = false;  // the layer before fires
   for (size_t i = 0; i < all.size(); ++i) {
     nn::Module& m = *all[i].module;
     if (as<nn::Dropout>(m)) continue;
-    if (as<nn::AvgPool2d>(m) || as<nn::Flatten>(m)) {
+    if (as<nn::MaxPool2d>(m) && i > 0 && !spikes && !out->scales_.empty())
+      fail(all[i], "expected a ReLU before it: only of rates is the maximum known");
+    if (as<nn::AvgPool2d>(m) || as<nn::MaxPool2d>(m) || as<nn::Flatten>(m)) {
       out->layers_.push_back({all[i].module});
       x = m(x);
       continue;
     }
     if (!as<nn::Conv2d>(m) && !as<nn::Linear>(m))
-      fail(all[i], "expected Conv2d, Linear, AvgPool2d, Flatten or Dropout here");
+      fail(all[i], "expected Conv2d, Linear, AvgPool2d, MaxPool2d, Flatten or Dropout here");
     const nn::BatchNorm2d* bn = nullptr;
     x = m(x);
     if (i + 1 < all.size() && (bn = as<nn::BatchNorm2d>(*all[i + 1].module)))
       x = (*all[++i].module)(x);
     const Weights w = weights_of(m, bn);
-    if (i + 1 == all.size()) {
+    if (i + 1 == all.size() || !as<nn::ReLU>(*all[i + 1].module)) {
       out->layers_.push_back({layer_with(w, before, 1)});
-      return out;
+      if (i + 1 == all.size()) return out;
+      before = 1, spikes = false;  // its currents go on as numbers
+      continue;
     }
-    if (!as<nn::ReLU>(*all[i + 1].module))
-      fail(all[i + 1], "expected a ReLU: rates are never negative");
     x = (*all[++i].module)(x);
     const std::vector<float> active = positive(x);
     if (active.empty()) fail(all[i], "no activation is positive on the calibration images");
     const double scale = percentile(active, o.percentile);
     out->layers_.push_back({layer_with(w, before / scale, 1 / scale), true});
     out->scales_.push_back(scale);
-    before = scale;
+    before = scale, spikes = true;
   }
   throw value_error("convert: the net ends without a layer of weights, expected Linear or Conv2d");
 }
+
+namespace {
+
+// Maxima of rates: each window passes on what its largest number of spikes so far grows by, which
+// is one spike or none. spikes [T,N,C,H,W] -> [T N,C,H',W'].
+Tensor max_of_rates(nn::Module& pool, const Tensor& spikes) {
+  const Tensor x = cast(spikes, DType::f32);
+  const Shape one(x.shape().begin() + 1, x.rank() - 1);
+  Tensor count = Tensor::zeros(one), most;
+  Tensors out;
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    count = add(count, reshape(slice(x, 0, t, t + 1), one));
+    const Tensor now = pool(count);
+    out.push_back(most ? sub(now, most) : now);
+    most = now;
+  }
+  return cast(concat(out, 0), DType::spike);
+}
+
+}  // namespace
 
 std::string SpikingNet::extra() const {
   return str(steps, " steps, ", static_cast<int64_t>(scales_.size()), " layers of neurons");
@@ -159,7 +182,9 @@ Tensor SpikingNet::forward(const Tensor& x) {
     if (i + 1 == layers_.size() && !constant) now = mean(in_steps(now, steps), {0});
     // Rows of bits end with a byte; flattened they would not.
     if (as<nn::Flatten>(*l.module) && now.dtype() == DType::spike) now = cast(now, DType::f32);
-    now = (*l.module)(now);
+    if (as<nn::MaxPool2d>(*l.module) && now.dtype() == DType::spike)
+      now = max_of_rates(*l.module, in_steps(now, steps));
+    else now = (*l.module)(now);
     if (!l.fires) continue;
     const Tensor current = in_steps(now, constant ? 1 : steps);
     attr.steps = constant ? steps : 0;

@@ -41,10 +41,10 @@ class SpikingNet final : public nn::Module {
   double start_ = 0;
 };
 
-/// Conv2d (with a BatchNorm2d after it, which is folded in) and Linear, each but the last followed
-/// by a ReLU; AvgPool2d, Flatten, Dropout. Throws value_error naming the layer for anything else: a
-/// maximum of spikes is no maximum of rates. `calibration` is a batch of training images; the net
-/// is not changed and has to be in eval mode.
+/// Conv2d (with a BatchNorm2d after it, which is folded in) and Linear, with a ReLU after them or
+/// without, where currents go on as numbers; AvgPool2d; MaxPool2d after neurons, as the maximum of
+/// rates so far; Flatten, Dropout. Throws value_error naming the layer for anything else.
+/// `calibration` is a batch of training images; the net is not changed and has to be in eval mode.
 std::unique_ptr<SpikingNet> convert(const nn::Sequential& net, const Tensor& calibration,
                                     const ConvertOptions& options = {});
 

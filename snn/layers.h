@@ -66,6 +66,7 @@ class SynapticNeuron final : public nn::Module {
   /// x [T, ...] -> spikes [T, ...].
   Tensor forward(const Tensor& x) override;
   void reset() { i_ = v_ = {}; }
+  const preset::Synaptic& attr() const { return attr_; }
   const Tensor& current() const { return i_; }
   const Tensor& state() const { return v_; }
   const char* kind() const override { return "SynapticNeuron"; }

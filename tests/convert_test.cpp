@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "nn/transformer.h"
 #include "snn/layers.h"
 
 namespace wattle {
@@ -96,6 +97,29 @@ TEST(Convert, LogitsApproachThoseOfTheNet) {
   EXPECT_LT(distance((*half)(x), expected), distance((*from_0)(x), expected));
 }
 
+void logits_approach(const nn::Sequential& net, const Tensor& x) {
+  const Tensor expected = const_cast<nn::Sequential&>(net)(x);
+  double last = 1e9;
+  for (const int64_t steps : {16, 128, 1024}) {
+    const double d = distance((*convert(net, x, {.steps = steps, .percentile = 100}))(x), expected);
+    EXPECT_LT(d, last) << steps;
+    last = d;
+  }
+  EXPECT_LT(last, .02);
+}
+
+// The maximum of counts grows by one spike or none, and its rate is the maximum of rates.
+TEST(Convert, MaximaOfRatesAndLayersWithoutReLU) {
+  manual_seed(2);
+  const Tensor x = uniform({16, 1, 8, 8});
+  const auto net = small_net();
+  net->replace("pool1", std::make_shared<nn::MaxPool2d>(2));
+  logits_approach(*net, x);
+  const auto other = small_net();
+  other->remove("relu3");
+  logits_approach(*other, x);
+}
+
 TEST(Convert, WhatCannotBeConvertedIsNamed) {
   const Tensor x = uniform({2, 1, 8, 8});
   const auto refused = [&](const nn::Sequential& net, const char* text) {
@@ -107,11 +131,12 @@ TEST(Convert, WhatCannotBeConvertedIsNamed) {
     }
   };
   const auto net = small_net();
-  net->replace("pool1", std::make_shared<nn::MaxPool2d>(2));
-  refused(*net, "layer pool1 (MaxPool2d)");
-  const auto other = small_net();
+  net->replace("relu1", std::make_shared<nn::RMSNorm>(8));
+  refused(*net, "layer relu1 (RMSNorm): expected Conv2d");
+  const auto other = small_net();  // currents have no maximum over time
   other->remove("relu2");
-  refused(*other, "expected a ReLU");
+  other->replace("flatten", std::make_shared<nn::MaxPool2d>(2));
+  refused(*other, "layer flatten (MaxPool2d): expected a ReLU before it");
   const auto training = small_net();
   training->train();
   refused(*training, "training mode");

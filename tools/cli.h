@@ -8,6 +8,7 @@ namespace wattle::cli {
 void add_bench(CLI::App& app);
 void add_calibrate(CLI::App& app);
 void add_carbon(CLI::App& app);
+void add_convert(CLI::App& app);
 void add_cost(CLI::App& app);
 void add_data(CLI::App& app);
 void add_experiment(CLI::App& app);
@@ -18,6 +19,7 @@ void add_advise(CLI::App& app);
 void add_meter(CLI::App& app);
 void add_mlflow(CLI::App& app);
 void add_moe(CLI::App& app);
+void add_nir(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_op(CLI::App& app);
 void add_ops(CLI::App& app);

@@ -96,6 +96,8 @@ int main(int argc, char** argv) {
   cli::add_carbon(app);
   cli::add_mlflow(app);
   cli::add_moe(app);
+  cli::add_convert(app);
+  cli::add_nir(app);
   cli::add_generate(app);
   cli::add_calibrate(app);
   try {

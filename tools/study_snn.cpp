@@ -53,7 +53,10 @@ void add_study_snn(CLI::App& study) {
       ->delimiter(',')
       ->capture_default_str();
   c->add_option("--rate-weight", o->rate_weight,
-                "Weight of the rates in the loss of one more spiking net, 0 = none")
+                "Weight of rates above the goal in the loss of one more spiking net, 0 = none")
+      ->capture_default_str()
+      ->check(not_negative());
+  c->add_option("--rate-goal", o->rate_goal, "Mean rate of a layer that this net aims at")
       ->capture_default_str()
       ->check(not_negative());
   c->add_option("--seeds", o->seeds, "Trainings of each point")->capture_default_str();
