@@ -58,6 +58,19 @@ preset::Synaptic preset::spikingjelly_cuba(double current_decay, double voltage_
   return {leaky_current(current_decay), a};
 }
 
+preset::Synaptic preset::norse_lif(double dt, double tau_syn_inv, double tau_mem_inv, double v_th) {
+  const auto factor = [&](double rate) {  // rounded as there
+    return double{static_cast<float>(dt) * static_cast<float>(rate)};
+  };
+  Synaptic s;
+  s.current.charge = "lif", s.current.decay_input = false, s.current.by_difference = true;
+  s.current.reset = "none";
+  s.membrane.charge = "lif", s.membrane.strict = true, s.membrane.v_th = v_th;
+  s.membrane.surrogate = "super_spike", s.membrane.slope = 1;
+  s.current_decay = factor(tau_syn_inv), s.membrane_decay = factor(tau_mem_inv);
+  return s;
+}
+
 Neuron::Neuron(NeuronAttr attr, bool learned_decay) : attr_(std::move(attr)) {
   neuron_rule(attr_, learned_decay);
   if (!learned_decay) return;
@@ -81,13 +94,17 @@ Tensor Neuron::forward(const Tensor& x) {
 }
 
 SynapticNeuron::SynapticNeuron(const preset::Synaptic& attr) : attr_(attr) {
-  neuron_rule(attr_.current, false), neuron_rule(attr_.membrane, false);
+  neuron_rule(attr_.current, attr_.current_decay.has_value());
+  neuron_rule(attr_.membrane, attr_.membrane_decay.has_value());
 }
 
 Tensor SynapticNeuron::forward(const Tensor& x) {
-  const Tensors current = neuron(x, i_, {}, attr_.current);
+  const auto factor = [&](const std::optional<double>& d) {
+    return d ? Tensor::full({1}, *d, x.dtype()) : Tensor{};
+  };
+  const Tensors current = neuron(x, i_, factor(attr_.current_decay), attr_.current);
   i_ = current[1];
-  const Tensors out = neuron(current[2], v_, {}, attr_.membrane);
+  const Tensors out = neuron(current[2], v_, factor(attr_.membrane_decay), attr_.membrane);
   v_ = out[1];
   return out[0];
 }

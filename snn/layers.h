@@ -21,11 +21,17 @@ NeuronAttr snntorch_leaky(double beta, const std::string& reset = "subtract",
 /// v = beta v + i; reset: subtract or none.
 struct Synaptic {
   NeuronAttr current, membrane;
+  /// 1/tau as factors, where a library multiplies instead of dividing.
+  std::optional<double> current_decay = {}, membrane_decay = {};
 };
 Synaptic snntorch_synaptic(double alpha, double beta, const std::string& reset = "subtract");
 /// SpikingJelly's CUBALIFNode: the same with a reset in the same step, hard unless v_reset is none.
 Synaptic spikingjelly_cuba(double current_decay, double voltage_decay,
                            std::optional<double> v_reset = 0.0, bool detach_reset = false);
+/// Norse's LIF (lif_feed_forward_step of 1.1.0, whose surrogate takes no notice of its alpha), from
+/// rest: the current jumps, moves the potential, and decays; rates in 1/s.
+Synaptic norse_lif(double dt = 0.001, double tau_syn_inv = 200, double tau_mem_inv = 100,
+                   double v_th = 1);
 }  // namespace preset
 
 /// Neurons of one kind with their state. State is kept between calls (a sequence may come in

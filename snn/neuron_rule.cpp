@@ -14,7 +14,7 @@ Charge charge_of(const NeuronAttr& a, bool rests_at_0) {
   if (a.charge == "leaky") return Charge::leaky;
   if (a.charge != "lif") fail("charge", a.charge, "integrate, lif or leaky");
   if (a.decay_input) return Charge::lif;
-  return rests_at_0 ? Charge::lif_plain : Charge::lif_rest;
+  return rests_at_0 && !a.by_difference ? Charge::lif_plain : Charge::lif_rest;
 }
 
 ResetTo reset_of(const std::string& s) {

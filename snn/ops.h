@@ -20,7 +20,8 @@ Tensor fire(const Tensor& u, const FireAttr& attr = {});
 /// Every switch of a neuron with one state v, input x, potential h and spike s:
 ///   charge     integrate: h = v + x
 ///              lif: h = v + (x - (v - v_reset)) / tau, or v - (v - v_reset) / tau + x without
-///              decay_input (the rest is 0 unless the reset is hard)
+///              decay_input (the rest is 0 unless the reset is hard, and then the second form is
+///              rounded as (1 - 1/tau) v + x, unless by_difference)
 ///              leaky: h = beta v + x
 ///   fire       s = [h >= v_th], strict: [h > v_th]
 ///   reset      hard: to v_reset; soft: v_th is subtracted; none. At the end of the step, or with
@@ -31,6 +32,7 @@ struct NeuronAttr {
   double tau = 2, beta = 0.9, v_th = 1, v_reset = 0;
   std::string reset = "hard";
   bool decay_input = true, strict = false, delayed = false, detach_reset = false;
+  bool by_difference = false;
   std::string surrogate = "atan";
   double slope = 0;
   int64_t steps = 0;       ///< > 0: x [1, ...] is the same current in so many steps
@@ -41,6 +43,7 @@ struct NeuronAttr {
     v("reset", reset), v("decay_input", decay_input), v("strict", strict), v("delayed", delayed);
     v("detach_reset", detach_reset), v("surrogate", surrogate), v("slope", slope);
     v("steps", steps), v("out", out);
+    v("by_difference", by_difference);
   }
 };
 /// x [T, ...], or [1, ...] with `steps` -> {spikes [T, ...], v [...] after the last step, h [T,

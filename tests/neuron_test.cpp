@@ -371,5 +371,29 @@ TEST(Neuron, WrongSwitchesSayWhatIsWrong) {
   EXPECT_EQ(neuron(Tensor::ones({0, 3}), {}, {}, {})[1].numel(), 3);
 }
 
+// Norse's step, written out: the current jumps, moves the potential, and decays.
+TEST(SynapticNeuron, NorseStepByStep) {
+  manual_seed(9);
+  constexpr int64_t steps = 40, n = 37;
+  const Tensor x = uniform({steps, n}, -.5, 1.5);
+  snn::SynapticNeuron layer(snn::preset::norse_lif());
+  const std::vector<float> spikes = layer(x).values<float>(), in = x.values<float>();
+  const float ds = .001F * 200.F, dm = .001F * 100.F;
+  std::vector<float> v(n), i(n);
+  int fired = 0;
+  for (size_t t = 0; t < steps; ++t)
+    for (size_t k = 0; k < n; ++k) {
+      const float jump = i[k] + in[t * n + k];
+      const float dv = dm * ((0.F - v[k]) + jump);
+      const float h = v[k] + dv, di = -ds * jump;
+      i[k] = jump + di;
+      const float z = h - 1.F > 0.F ? 1.F : 0.F;
+      v[k] = (1.F - z) * h;
+      ASSERT_EQ(spikes[t * n + k], z) << t << " " << k;
+      fired += z > 0;
+    }
+  EXPECT_GT(fired, 20);
+}
+
 }  // namespace
 }  // namespace wattle

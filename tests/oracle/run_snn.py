@@ -82,12 +82,29 @@ def driven_cases():
                     "detach_reset": True, "surrogate": "atan"}
             make = lambda a=alpha, b=beta, r=reset: snn.Synaptic(alpha=a, beta=b, reset_mechanism=r)  # noqa: E731
             yield "snntorch", f"Synaptic {alpha} {beta} {reset}", current(alpha), attr, make, by_synaptic
+    if load("norse") is not None:
+        for syn, mem in ((200.0, 100.0), (100.0, 250.0)):
+            # Decays are factors there, so they are given as operands here.
+            i = {"charge": "lif", "decay_input": False, "by_difference": True, "reset": "none", "decay": np.float32(0.001) * np.float32(syn)}
+            v = {"charge": "lif", "strict": True, "surrogate": "super_spike", "slope": 1.0, "decay": np.float32(0.001) * np.float32(mem)}
+            yield "norse", f"LIF {syn} {mem}", i, v, lambda s=syn, m=mem: (s, m), by_norse
 
 
 def by_synaptic(node, x):
     syn, mem, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
     for t in x:
         s, syn, mem = node(t, syn, mem)
+        spikes.append(s)
+    return torch.stack(spikes)
+
+
+def by_norse(rates, x):
+    from norse.torch.functional import lif
+
+    p = lif.LIFParameters(tau_syn_inv=torch.tensor(rates[0]), tau_mem_inv=torch.tensor(rates[1]), alpha=torch.tensor(100.0))
+    state, spikes = lif.LIFFeedForwardState(v=torch.zeros_like(x[0]), i=torch.zeros_like(x[0])), []
+    for t in x:
+        s, state = lif.lif_feed_forward_step(t, state, p)
         spikes.append(s)
     return torch.stack(spikes)
 
@@ -168,9 +185,16 @@ def prepare_driven(folder, current, attr, make, run, steps, generator):
     none = torch.zeros(steps, NEURONS)
     for name, t in (("x", x), ("up", up), ("none", none), ("none_v", none[0])):
         np.save(at(name + ".npy"), t.detach().numpy())
-    requests = [{"op": "neuron", "in": [at("x.npy")], "attr": texts(current), "out": at("i")},
-                {"op": "neuron", "in": [at("i", "out2.npy")], "attr": texts(attr), "grad": [at("up.npy")], "out": at("s")},
-                {"op": "neuron", "in": [at("x.npy")], "attr": texts(current), "out": at("g"),
+    operands = {}
+    for part, a in (("i", current), ("s", attr)):
+        operands[part] = [None, None]
+        if "decay" in a:
+            operands[part][1] = at(part, "decay.npy")
+            np.save(operands[part][1], np.full(1, a["decay"], np.float32))
+    current, attr = ({k: v for k, v in a.items() if k != "decay"} for a in (current, attr))
+    requests = [{"op": "neuron", "in": [at("x.npy"), *operands["i"]], "attr": texts(current), "out": at("i")},
+                {"op": "neuron", "in": [at("i", "out2.npy"), *operands["s"]], "attr": texts(attr), "grad": [at("up.npy")], "out": at("s")},
+                {"op": "neuron", "in": [at("x.npy"), *operands["i"]], "attr": texts(current), "out": at("g"),
                  "grad": [at("none.npy"), at("none_v.npy"), at("s", "grad0.npy")]}]
     return requests, {os.path.join("s", "out0"): s.detach().numpy(), os.path.join("g", "grad0"): x.grad.numpy()}
 

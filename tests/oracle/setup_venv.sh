@@ -5,7 +5,7 @@
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 venv=${WATTLE_ORACLE_VENV:-$root/build/oracle-venv}
-pins="torch==2.15.0 numpy==2.4.6 safetensors==0.8.0 ml-dtypes==0.6.0 softposit==0.3.4.4 snntorch==1.0.0 spikingjelly==2.0.0 nir==1.0.8 nirtorch==2.6"
+pins="torch==2.15.0 numpy==2.4.6 safetensors==0.8.0 ml-dtypes==0.6.0 softposit==0.3.4.4 snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 nir==1.0.8 nirtorch==2.6"
 
 if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/pins" 2>/dev/null)" = "$pins" ]; then
   echo "$venv is ready"
