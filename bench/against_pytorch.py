@@ -67,6 +67,24 @@ class Worker:
         self.child.wait(timeout=30)
 
 
+class OrderWorker(Worker):
+    """A side that answers other orders: `WORD NUMBERS... steps S` with milliseconds."""
+
+    def __init__(self, name, command, word):
+        super().__init__(name, command)
+        self.word = word
+
+    def ask(self, cell, *more):
+        """-> median ms, min ms; `more` is words of the cell and the steps at the end."""
+        *words, steps = more
+        self.child.stdin.write(f"{self.word} {' '.join(map(str, [*cell, *words]))} steps {steps}\n")
+        self.child.stdin.flush()
+        answer = self.read().split()
+        if answer[0] != "ms":
+            raise SystemExit(f"{self.name}: {' '.join(answer)}")
+        return float(answer[2]), float(answer[4])
+
+
 def measured(worker, other, cell, batch, steps):
     """One request while the other side sleeps -> (median, min, share of a CPU the other side took)."""
     time.sleep(SETTLE_S)

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 
-from against_pytorch import BENCH, SETTLE_S, Worker
+from against_pytorch import BENCH, SETTLE_S, OrderWorker
 
 SIZES = [(256, 256, 256), (1024, 1024, 1024), (64, 1024, 1024)]
 WANTED = 0.8
@@ -41,16 +41,6 @@ def serve():
         print("ms median {} min {}".format(*min(medians)), flush=True)
 
 
-class ProductWorker(Worker):
-    def ask(self, size, steps):
-        self.child.stdin.write(f"int8 {' '.join(map(str, size))} steps {steps}\n")
-        self.child.stdin.flush()
-        words = self.read().split()
-        if words[0] != "ms":
-            raise SystemExit(f"{self.name}: {' '.join(words)}")
-        return float(words[2])
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--wattle", default=str(BENCH.parent / "build" / "release" / "wattle"))
@@ -60,8 +50,8 @@ def main():
     o = p.parse_args()
     if o.peer:
         return serve()
-    ours = ProductWorker("wattle", [o.wattle, "bench", "formats", "--worker"])
-    theirs = ProductWorker("PyTorch", [sys.executable, __file__, "--peer"])
+    ours = OrderWorker("wattle", [o.wattle, "bench", "formats", "--worker"], "int8")
+    theirs = OrderWorker("PyTorch", [sys.executable, __file__, "--peer"], "int8")
     print(f"wattle {ours.about['version']} ({ours.about['simd']}, {ours.about['threads']} threads) against {theirs.about['version']} "
           f"({theirs.about['threads']} threads), {o.pairs} pairs of {o.steps} runs")
     print(f"{'M':>5s} {'N':>5s} {'K':>5s} {'ours ms':>9s} {'theirs ms':>10s} {'ratio':>7s}  range")
@@ -71,7 +61,7 @@ def main():
         for i in range(-1, o.pairs):
             for w in (ours, theirs)[:: 1 if i % 2 else -1]:
                 time.sleep(SETTLE_S)
-                t = w.ask(size, o.steps)
+                t = w.ask(size, o.steps)[0]
                 if i >= 0:
                     ms[w].append(t)
         ratios = [b / a for a, b in zip(ms[ours], ms[theirs])]

@@ -7,20 +7,10 @@ import argparse
 import statistics
 import sys
 
-from against_pytorch import BENCH, Worker, measured
+from against_pytorch import BENCH, OrderWorker, measured
 
 POINTS = [(t, d, m) for t, d, m in ((1, 256, 4), (16, 256, 4), (64, 256, 4), (256, 256, 4), (1024, 256, 1), (1024, 256, 4), (1024, 128, 4),
                                     (4096, 256, 4))]
-
-
-class LayerWorker(Worker):
-    def ask(self, cell, batch, steps):
-        self.child.stdin.write(f"layer {' '.join(map(str, cell))} {batch} steps {steps}\n")
-        self.child.stdin.flush()
-        words = self.read().split()
-        if words[0] != "ms":
-            raise SystemExit(f"{self.name}: {' '.join(words)}")
-        return float(words[2]), float(words[4])
 
 
 def main():
@@ -29,8 +19,8 @@ def main():
     p.add_argument("--pairs", type=int, default=5)
     p.add_argument("--steps", type=int, default=7)
     o = p.parse_args()
-    ours = LayerWorker("wattle", [o.wattle, "bench", "moe", "--worker"])
-    theirs = LayerWorker("pytorch", [sys.executable, BENCH / "moe_pytorch_peer.py"])
+    ours = OrderWorker("wattle", [o.wattle, "bench", "moe", "--worker"], "layer")
+    theirs = OrderWorker("pytorch", [sys.executable, BENCH / "moe_pytorch_peer.py"], "layer")
     print(f"wattle {ours.about['version']} ({ours.about['simd']}, {ours.about['threads']} threads) against PyTorch {theirs.about['version']} "
           f"({theirs.about['threads']} threads), {o.pairs} pairs of {o.steps} steps")
     print(f"{'tokens':>6s} {'d':>4s} {'m':>2s} {'pass':8s} {'ours ms':>9s} {'PyTorch ms':>11s} {'ratio':>7s}  range")

@@ -7,19 +7,9 @@ import argparse
 import statistics
 import sys
 
-from against_pytorch import BENCH, Worker
+from against_pytorch import BENCH, OrderWorker
 
 POINTS = [(kind, t, n) for kind in ("lif", "leaky") for t, n in ((4, 1 << 12), (8, 1 << 16), (32, 1 << 16))]
-
-
-class NeuronWorker(Worker):
-    def ask(self, cell, steps):
-        self.child.stdin.write(f"neuron {' '.join(map(str, cell))} steps {steps}\n")
-        self.child.stdin.flush()
-        words = self.read().split()
-        if words[0] != "ms":
-            raise SystemExit(f"{self.name}: {' '.join(words)}")
-        return float(words[2])
 
 
 def main():
@@ -28,8 +18,8 @@ def main():
     p.add_argument("--pairs", type=int, default=5)
     p.add_argument("--steps", type=int, default=7)
     o = p.parse_args()
-    ours = NeuronWorker("wattle", [o.wattle, "bench", "snn", "--worker"])
-    theirs = NeuronWorker("peers", [sys.executable, BENCH / "snn_peers.py"])
+    ours = OrderWorker("wattle", [o.wattle, "bench", "snn", "--worker"], "neuron")
+    theirs = OrderWorker("peers", [sys.executable, BENCH / "snn_peers.py"], "neuron")
     print(f"wattle {ours.about['version']} ({ours.about['simd']}, {ours.about['threads']} threads) against {theirs.about['version']} "
           f"({theirs.about['threads']} threads), {o.pairs} pairs of {o.steps} runs")
     print(f"{'neuron':7s} {'T':>3s} {'N':>6s} {'ours ms':>9s} {'theirs ms':>10s} {'ratio':>7s}  range")
@@ -38,7 +28,7 @@ def main():
         a, b = [], []
         for i in range(-1, o.pairs):
             for w in (ours, theirs)[:: 1 if i % 2 else -1]:
-                ms = w.ask(cell, o.steps)
+                ms = w.ask(cell, o.steps)[0]
                 if i >= 0:
                     (a if w is ours else b).append(ms)
         ratios = [x / y for x, y in zip(a, b)]

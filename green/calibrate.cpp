@@ -71,7 +71,8 @@ std::vector<energy::CalibrationWindow> calibration_windows(
   if (!meter.available())
     throw device_error("calibrate: no meter on this host, nothing is changed");
   const double seconds = std::max(o.window_s, shortest_window_s(meter));
-  std::vector<CalibrationKernel> plan(static_cast<size_t>(o.idle_windows), CalibrationKernel{"idle", {}});
+  std::vector<CalibrationKernel> plan(static_cast<size_t>(o.idle_windows),
+                                      CalibrationKernel{"idle", {}});
   for (const CalibrationKernel& w : workloads)
     for (int k = 0; k < o.repeats; ++k) plan.push_back(w);
   std::mt19937_64 rng(o.seed);

@@ -52,43 +52,28 @@ std::string scatter(const std::vector<Cell>& cells, const std::string& title,
   return scatter_svg("Loss against " + title, title, unit, points, false);
 }
 
-std::string row(const std::vector<std::string>& cells) {
-  std::string out = "<tr>";
-  for (size_t i = 0; i < cells.size(); ++i)
-    out += i == 0 ? str("<th scope=\"row\" class=\"l\">", cells[i], "</th>")
-                  : str("<td>", cells[i], "</td>");
-  return out + "</tr>\n";
-}
-
-std::string head(const std::vector<std::string>& names) {
-  std::string out = "<div class=\"scroll\"><table><thead><tr>";
-  for (const std::string& n : names) out += str("<th scope=\"col\">", n, "</th>");
-  return out + "</tr></thead><tbody>\n";
-}
-constexpr const char* kEnd = "</tbody></table></div>\n";
-
 std::string account_table(const std::vector<Cell>& cells) {
-  std::string out = head({"arm", "loss (median)", "lowest to highest", "seeds", "weights", "active",
-                          "MFLOP a token", "gate apart", "bytes moved", "optimiser", "routing",
-                          "experts touched", "their bytes", "resident", "J", "s"});
+  std::string out = table_head({"arm", "loss (median)", "lowest to highest", "seeds", "weights",
+                                "active", "MFLOP a token", "gate apart", "bytes moved", "optimiser",
+                                "routing", "experts touched", "their bytes", "resident", "J", "s"});
   for (const Cell& c : cells) {
     const MoeRun& r = c.first;
     const auto [lo, hi] = std::minmax_element(c.losses.begin(), c.losses.end());
-    out +=
-        row({str("<span title=\"", escape_html(c.arm->about), "\">", c.arm->name, "</span>"),
-             fixed(c.mid(), 4), str(fixed(*lo, 4), " \u2013 ", fixed(*hi, 4)), str(c.losses.size()),
-             si(double(r.params_total), ""), si(double(r.params_active), ""),
-             fixed(r.active_flops * 1e-6, 3), fixed(r.gate_flops * 1e-6, 3),
-             si(double(r.bytes), "B"), si(double(r.optimizer_bytes), "B"),
-             si(double(r.index_bytes), "B"), r.load.empty() ? "-" : fixed(r.experts_touched, 1),
-             r.load.empty() ? "-" : si(r.weight_bytes_touched, "B"),
-             si(double(r.resident_bytes), "B"), fixed(r.joules.joules(), 1), fixed(r.seconds, 0)});
+    out += table_row(
+        {str("<span title=\"", escape_html(c.arm->about), "\">", c.arm->name, "</span>"),
+         fixed(c.mid(), 4), str(fixed(*lo, 4), " \u2013 ", fixed(*hi, 4)), str(c.losses.size()),
+         si(double(r.params_total), ""), si(double(r.params_active), ""),
+         fixed(r.active_flops * 1e-6, 3), fixed(r.gate_flops * 1e-6, 3), si(double(r.bytes), "B"),
+         si(double(r.optimizer_bytes), "B"), si(double(r.index_bytes), "B"),
+         r.load.empty() ? "-" : fixed(r.experts_touched, 1),
+         r.load.empty() ? "-" : si(r.weight_bytes_touched, "B"), si(double(r.resident_bytes), "B"),
+         fixed(r.joules.joules(), 1), fixed(r.seconds, 0)});
   }
-  return out + kEnd;
+  return out + table_end;
 }
 
 std::string claim_table(const MoeStudy& s) {
-  std::string out = head({"claim", "here", ""});
+  std::string out = table_head({"claim", "here", ""});
   for (const MoeClaim& c : claims_of(s)) {
     const char* word = c.verdict == MoeClaim::holds   ? "replicates"
                        : c.verdict == MoeClaim::fails ? "<b>does not replicate</b>"
@@ -97,14 +82,14 @@ std::string claim_table(const MoeStudy& s) {
     out += str("<tr><th scope=\"row\" class=\"l\">", escape_html(c.text), "</th><td class=\"l\">",
                escape_html(c.found), "</td><td class=\"l\">", word, "</td></tr>\n");
   }
-  return out + kEnd;
+  return out + table_end;
 }
 
 std::string seed_table(const MoeStudy& s, const std::vector<Cell>& cells) {
   std::vector<std::string> names{"arm"};
   for (int seed = 1; seed <= s.options.seeds; ++seed) names.push_back(str("seed ", seed));
   names.push_back("MaxVio (held-out text)");
-  std::string out = head(names);
+  std::string out = table_head(names);
   for (const Cell& c : cells) {
     std::vector<std::string> r{c.arm->name};
     const auto losses = losses_of(s, c.arm->name);
@@ -118,9 +103,9 @@ std::string seed_table(const MoeStudy& s, const std::vector<Cell>& cells) {
     for (const MoeRun& run : s.runs)
       if (run.arm == c.arm->name) vio.push_back(run.max_vio);
     r.push_back(c.first.load.empty() ? "-" : fixed(median(vio), 2));
-    out += row(r);
+    out += table_row(r);
   }
-  return out + kEnd;
+  return out + table_end;
 }
 
 // Bars of the rows that each expert of a layer got, of the first seed.

@@ -47,6 +47,20 @@ std::string escape_html(std::string_view s) {
   return out;
 }
 
+std::string table_head(const std::vector<std::string>& names) {
+  std::string out = "<div class=\"scroll\"><table><thead><tr>";
+  for (const std::string& n : names) out += "<th scope=\"col\">" + n + "</th>";
+  return out + "</tr></thead><tbody>\n";
+}
+
+std::string table_row(const std::vector<std::string>& cells) {
+  std::string out = "<tr>";
+  for (size_t i = 0; i < cells.size(); ++i)
+    out += i == 0 ? "<th scope=\"row\" class=\"l\">" + cells[i] + "</th>"
+                  : "<td>" + cells[i] + "</td>";
+  return out + "</tr>\n";
+}
+
 std::string fixed(double v, int decimals) {
   return std::isfinite(v) ? print("%.*f", decimals, v) : "-";
 }

@@ -3,12 +3,18 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "energy/joules.h"
 
 namespace wattle::green {
 
 std::string escape_html(std::string_view s);
+/// A scrollable table begins with the names of its columns, has rows of HTML whose first cell is a
+/// heading, and ends.
+std::string table_head(const std::vector<std::string>& names);
+std::string table_row(const std::vector<std::string>& cells);
+constexpr const char* table_end = "</tbody></table></div>\n";
 
 /// Fixed decimals; "-" when not finite. A true minus sign for negative numbers.
 std::string fixed(double v, int decimals);

@@ -10,20 +10,6 @@
 namespace wattle::green {
 namespace {
 
-std::string row(const std::vector<std::string>& cells) {
-  std::string out = "<tr>";
-  for (size_t i = 0; i < cells.size(); ++i)
-    out += i == 0 ? str("<th scope=\"row\" class=\"l\">", cells[i], "</th>")
-                  : str("<td>", cells[i], "</td>");
-  return out + "</tr>\n";
-}
-std::string head(const std::vector<std::string>& names) {
-  std::string out = "<div class=\"scroll\"><table><thead><tr>";
-  for (const std::string& n : names) out += str("<th scope=\"col\">", n, "</th>");
-  return out + "</tr></thead><tbody>\n";
-}
-constexpr const char* kEnd = "</tbody></table></div>\n";
-
 bool spikes(const SnnCell& c) { return c.point.activation.kind == SnnActivation::spikes; }
 std::string micro(double pj) { return si(pj * 1e-12, "J"); }
 
@@ -45,19 +31,20 @@ std::string front(const std::vector<SnnCell>& cells, SnnTier tier, int64_t batch
 }
 
 std::string point_table(const SnnStudy& s, const std::vector<SnnCell>& cells) {
-  std::string out = head({"point", "accuracy", "sd", "seeds", "E0", "E1, batch 1", "E1, batch 64",
-                          "weights from DRAM, batch 1", "batch 64", "bit budget",
-                          "ms here, batch 1", "batch 64", "training J", "no spikes"});
+  std::string out =
+      table_head({"point", "accuracy", "sd", "seeds", "E0", "E1, batch 1", "E1, batch 64",
+                  "weights from DRAM, batch 1", "batch 64", "bit budget", "ms here, batch 1",
+                  "batch 64", "training J", "no spikes"});
   for (const SnnCell& c : cells) {
     const SnnWidths w = c.point.widths();
     const auto pj = [&](SnnTier t, int64_t batch) { return micro(snn_pj(c.layers, w, t, batch)); };
-    out += row({c.point.name, percent(c.mean, 2), percent(c.sd, 2), str(c.accuracy.size()),
-                pj(SnnTier::compute, 1), pj(SnnTier::buffers, 1), pj(SnnTier::buffers, 64),
-                pj(SnnTier::dram, 1), pj(SnnTier::dram, 64), si(snn_bit_budget(c.layers, w), ""),
-                fixed(c.ms1, 3), fixed(c.ms64, 3), fixed(c.train_j, 1),
-                spikes(c) ? percent(c.silenced, 1) : "-"});
+    out += table_row({c.point.name, percent(c.mean, 2), percent(c.sd, 2), str(c.accuracy.size()),
+                      pj(SnnTier::compute, 1), pj(SnnTier::buffers, 1), pj(SnnTier::buffers, 64),
+                      pj(SnnTier::dram, 1), pj(SnnTier::dram, 64),
+                      si(snn_bit_budget(c.layers, w), ""), fixed(c.ms1, 3), fixed(c.ms64, 3),
+                      fixed(c.train_j, 1), spikes(c) ? percent(c.silenced, 1) : "-"});
   }
-  out += kEnd;
+  out += table_end;
   bool measured = false;
   for (const SnnRun& r : s.runs) measured = measured || r.joules_batch64.available();
   return out + (measured ? ""
@@ -77,10 +64,10 @@ const SnnCell* partner(const std::vector<SnnCell>& cells, const SnnCell& c) {
 }
 
 std::string layer_table(const SnnCell& c, const SnnCell& numbers) {
-  std::string out = head({"layer", "rate s", "T s", "on in any step", "silent neurons",
-                          str(numbers.point.name, ": on"), "its products", "additions",
-                          "neuron operations", "weight B", "spike B", "state B", "E1 pJ",
-                          "of numbers", "break-even s, E0", "E1", "DRAM", "cheaper by"});
+  std::string out = table_head({"layer", "rate s", "T s", "on in any step", "silent neurons",
+                                str(numbers.point.name, ": on"), "its products", "additions",
+                                "neuron operations", "weight B", "spike B", "state B", "E1 pJ",
+                                "of numbers", "break-even s, E0", "E1", "DRAM", "cheaper by"});
   const SnnWidths ws = c.point.widths(), wn = numbers.point.widths();
   for (size_t i = 0; i < c.layers.size(); ++i) {
     const SnnLayer &l = c.layers[i], &n = numbers.layers[i];
@@ -92,16 +79,16 @@ std::string layer_table(const SnnCell& c, const SnnCell& numbers) {
     };
     const double own = snn_layer_pj(l, ws, SnnTier::buffers, 1);
     const double other = snn_layer_pj(n, wn, SnnTier::buffers, 1);
-    out += row({l.name, percent(l.rate, 1),
-                l.of_spikes ? fixed(l.rate * static_cast<double>(l.steps), 2) : "-",
-                percent(l.any, 1), l.fires ? percent(l.silent, 1) : "-", percent(n.rate, 1),
-                si(n.ops, ""), str(si(l.ops, ""), l.of_spikes ? "" : " products"),
-                si(l.neuron_add + l.neuron_mul + l.neuron_cmp, ""), si(b.weights, "B"),
-                si(b.in + b.out, "B"), si(b.state, "B"), micro(own), micro(other),
-                even(SnnTier::compute), even(SnnTier::buffers), even(SnnTier::dram),
-                own < other ? "spikes" : "numbers"});
+    out += table_row({l.name, percent(l.rate, 1),
+                      l.of_spikes ? fixed(l.rate * static_cast<double>(l.steps), 2) : "-",
+                      percent(l.any, 1), l.fires ? percent(l.silent, 1) : "-", percent(n.rate, 1),
+                      si(n.ops, ""), str(si(l.ops, ""), l.of_spikes ? "" : " products"),
+                      si(l.neuron_add + l.neuron_mul + l.neuron_cmp, ""), si(b.weights, "B"),
+                      si(b.in + b.out, "B"), si(b.state, "B"), micro(own), micro(other),
+                      even(SnnTier::compute), even(SnnTier::buffers), even(SnnTier::dram),
+                      own < other ? "spikes" : "numbers"});
   }
-  return out + kEnd;
+  return out + table_end;
 }
 
 std::string layers(const std::vector<SnnCell>& cells) {
@@ -159,16 +146,16 @@ std::string rasters(const SnnStudy& s) {
 }
 
 std::string run_table(const SnnStudy& s) {
-  std::string out = head({"point", "seed", "lr", "validation by epoch", "epoch taken", "test",
-                          "passes over the test set", "no spikes, validation", "training s"});
+  std::string out = table_head({"point", "seed", "lr", "validation by epoch", "epoch taken", "test",
+                                "passes over the test set", "no spikes, validation", "training s"});
   for (const SnnRun& r : s.runs) {
     std::string v;
     for (const double a : r.validation) v += (v.empty() ? "" : " ") + percent(a, 2);
-    out += row({r.point, str(r.seed), str(r.lr), v, str(r.epoch), percent(r.test, 2),
-                str(r.test_passes), r.silenced > 0 ? percent(r.silenced, 1) : "-",
-                fixed(r.train_seconds, 1)});
+    out += table_row({r.point, str(r.seed), str(r.lr), v, str(r.epoch), percent(r.test, 2),
+                      str(r.test_passes), r.silenced > 0 ? percent(r.silenced, 1) : "-",
+                      fixed(r.train_seconds, 1)});
   }
-  return out + kEnd;
+  return out + table_end;
 }
 
 constexpr const char* kRules = R"(<ul>

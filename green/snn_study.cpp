@@ -17,6 +17,7 @@
 #include "data/atomic_file.h"
 #include "data/bytes.h"
 #include "data/loader.h"
+#include "green/accuracy.h"
 #include "green/energy_session.h"
 #include "green/uncounted.h"
 #include "nn/optim.h"
@@ -44,17 +45,10 @@ struct Bench {
 
 double accuracy(SnnNet& net, const data::Dataset& d) {
   const Uncounted free;
-  const NoRecord off;
   net.eval();
-  data::DataLoader loader(d, {.batch = 250, .shuffle = false});
-  int64_t right = 0;
-  for (const data::Batch& b : loader) {
-    const auto guess = argmax(net(to_float(b.images)), 1).values<int64_t>();
-    const auto truth = b.labels.values<int64_t>();
-    for (size_t i = 0; i < truth.size(); ++i) right += guess[i] == truth[i];
-  }
+  const double a = accuracy_of(net, d);
   net.train();
-  return static_cast<double>(right) / static_cast<double>(d.rows());
+  return a;
 }
 
 nn::StateDict copy_of(const SnnNet& net) {

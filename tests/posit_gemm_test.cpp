@@ -1,5 +1,7 @@
 // Sums of posit products: certified gives the bits of the quire, whatever the data, the order of
 // the sum and the number of threads; floats do not.
+#include "quant/posit_gemm.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,7 +13,6 @@
 #include "core/rng.h"
 #include "ops/ops.h"
 #include "quant/posit.h"
-#include "quant/posit_gemm.h"
 
 namespace wattle {
 namespace {

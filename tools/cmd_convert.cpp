@@ -4,8 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/recorder.h"
-#include "data/loader.h"
+#include "green/accuracy.h"
 #include "snn/convert.h"
 #include "tools/cli.h"
 #include "tools/net_options.h"
@@ -25,18 +24,6 @@ struct Options {
   bool from_zero = false, as_json = false;
 };
 
-double accuracy(nn::Module& net, const data::Dataset& d) {
-  const NoRecord off;
-  data::DataLoader loader(d, {.batch = 200, .shuffle = false});
-  int64_t right = 0;
-  for (const data::Batch& b : loader) {
-    const auto guess = argmax(net(to_float(b.images)), 1).values<int64_t>();
-    const auto truth = b.labels.values<int64_t>();
-    for (size_t i = 0; i < truth.size(); ++i) right += guess[i] == truth[i];
-  }
-  return static_cast<double>(right) / static_cast<double>(d.rows());
-}
-
 data::Dataset first_rows(const data::Dataset& d, int64_t rows) {
   if (rows <= 0 || rows >= d.rows()) return d;
   data::Dataset out = d;
@@ -52,7 +39,7 @@ void run(const Options& o) {
   // Scales come from training images; the test set judges alone.
   const Tensor images = to_float(data::subset(split.train, o.calibration_rows, 1).images);
   const data::Dataset test = first_rows(split.test, o.rows);
-  json j{{"net", accuracy(*net, test)}, {"images", test.rows()}};
+  json j{{"net", green::accuracy_of(*net, test, 200)}, {"images", test.rows()}};
   if (!o.as_json)
     std::printf("the net itself: %.2f %% of %lld test images\n", 100 * j["net"].get<double>(),
                 static_cast<long long>(test.rows()));
@@ -60,7 +47,7 @@ void run(const Options& o) {
     snn::ConvertOptions c = o.convert;
     c.steps = steps, c.half_threshold = !o.from_zero;
     const auto spiking = snn::convert(*net, images, c);
-    const double a = accuracy(*spiking, test);
+    const double a = green::accuracy_of(*spiking, test, 200);
     j["spiking"].push_back({{"steps", steps},
                             {"accuracy", a},
                             {"rates", spiking->rates()},
