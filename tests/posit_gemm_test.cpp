@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/rng.h"
+#include "core/simd.h"
 #include "ops/ops.h"
 #include "quant/posit.h"
 
@@ -210,6 +211,38 @@ TEST(PositGemm, SumsTooLongForTheQuireAreRefused) {
       EXPECT_NE(std::string(e.what()).find("2147483648 products found"), std::string::npos)
           << e.what();
     }
+  }
+}
+
+// Every code but NaR times an identity: what any kernel keeps of a number is all of it. Units that
+// keep 8 or 11 bits (bf16, TF32) lose some of the 12 of posit16; the planted one shows how many.
+TEST(PositGemm, EveryCodeComesBackFromEveryProduct) {
+  for (const DType t : {DType::posit8, DType::posit16}) {
+    const int64_t n = info(t).bytes == 1 ? 16 : 256, nar = info(t).bytes == 1 ? 0x80 : 0x8000;
+    const Tensor codes = Tensor::empty({n, n}, t), eye = Tensor::zeros({n, n});
+    for (int64_t i = 0; i < n * n; ++i) {
+      const int64_t code = i == nar ? 0 : i;
+      std::memcpy(static_cast<char*>(codes.raw()) + i * info(t).bytes, &code,
+                  static_cast<size_t>(info(t).bytes));
+    }
+    for (int64_t i = 0; i < n; ++i) eye.data<float>()[i * n + i] = 1;
+    const Tensor one = cast(eye, t);
+    const simd::Level best = simd::level();
+    for (const simd::Level l : {simd::Level::portable, simd::Level::avx2, simd::Level::avx512}) {
+      if (l > best) continue;
+      simd::set_level(l);
+      for (const char* mode : {"f32", "certified", "quire", "per_op"}) {
+        const Tensor y = matmul(codes, one, MatmulAttr{.accumulate = mode});
+        EXPECT_EQ(bytes_of(y), bytes_of(codes))
+            << name(t) << " " << simd::level_name(l) << " " << mode;
+        const Tensor z = linear(codes, one, {}, LinearAttr{.accumulate = mode});
+        EXPECT_EQ(bytes_of(z), bytes_of(codes))
+            << name(t) << " " << simd::level_name(l) << " " << mode;
+      }
+    }
+    simd::set_level(best);
+    const Tensor short_of_bits = cast(cast(cast(codes, DType::f32), DType::bf16), t);
+    EXPECT_EQ(bytes_of(short_of_bits) == bytes_of(codes), t == DType::posit8);
   }
 }
 
