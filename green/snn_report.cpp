@@ -145,6 +145,21 @@ std::string rasters(const SnnStudy& s) {
   return out;
 }
 
+// NeuroBench's names; the first seed's figures.
+std::string neurobench_table(const SnnStudy& s) {
+  std::string out = table_head({"point", "footprint", "connection sparsity", "activation sparsity",
+                                "Effective_MACs", "Effective_ACs", "Dense"});
+  for (const SnnRun& r : s.runs) {
+    if (r.seed != 1) continue;
+    const NeuroBench& b = r.bench;
+    out +=
+        table_row({r.point, si(double(b.footprint_bytes), "B"), percent(b.connection_sparsity, 2),
+                   percent(b.activation_sparsity, 1), si(b.effective_macs, ""),
+                   si(b.effective_acs, ""), si(b.dense_operations, "")});
+  }
+  return out + table_end;
+}
+
 std::string run_table(const SnnStudy& s) {
   std::string out = table_head({"point", "seed", "lr", "validation by epoch", "epoch taken", "test",
                                 "passes over the test set", "no spikes, validation", "training s"});
@@ -188,12 +203,15 @@ std::string snn_study_html(const SnnStudy& s) {
       "f32 weights, full: int8. Bars are a standard deviation of the seeds.</p>\n";
   for (const SnnTier t : snn_tiers) out += front(cells, t, 1);
   out += str(front(cells, SnnTier::buffers, 64), point_table(s, cells), "</section>\n");
-  out +=
-      str("<section><h2>Layer by layer</h2>\n<p>Per image, batch 1. A layer's break-even rate is "
-          "the one below which its spikes cost less than the numbers beside it; the last column "
-          "names the cheaper side by E1: a hybrid would take that.</p>\n",
-          layers(cells), "</section>\n<section><h2>Spikes of one image</h2>\n", rasters(s),
-          "</section>\n<section><h2>Every run</h2>\n", run_table(s), "</section>\n");
+  out += str(
+      "<section><h2>Layer by layer</h2>\n<p>Per image, batch 1. A layer's break-even rate is "
+      "the one below which its spikes cost less than the numbers beside it; the last column "
+      "names the cheaper side by E1: a hybrid would take that.</p>\n",
+      layers(cells), "</section>\n<section><h2>Spikes of one image</h2>\n", rasters(s),
+      "</section>\n<section><h2>NeuroBench</h2>\n<p>Synaptic operations per image, all steps; the "
+      "footprint is that of f32, in which weights lie here.</p>\n",
+      neurobench_table(s), "</section>\n<section><h2>Every run</h2>\n", run_table(s),
+      "</section>\n");
   return out +
          "<footer>Data: runs.csv, layers.csv and study.json beside this file.</footer>\n"
          "</main>\n</body>\n</html>\n";

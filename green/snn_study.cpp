@@ -128,6 +128,7 @@ void examine(Bench& b, SnnNet& net, SnnRun& r) {
   net.pack_spikes(true);
   const auto images = [&](int64_t n) { return to_float(slice(b.validation.images, 0, 0, n)); };
   r.layers = snn_layers(net, images(b.options.sample));
+  r.bench = neurobench_of(net, images(b.options.sample));
   r.ms_batch1 = ms_of_an_image(net, images(1), 15);
   EnergyRun measured;
   const Tensor many = images(64);

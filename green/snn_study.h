@@ -7,7 +7,7 @@
 
 #include "core/callable.h"
 #include "energy/joules.h"
-#include "green/snn_account.h"
+#include "green/neurobench.h"
 
 namespace wattle::green {
 
@@ -53,6 +53,7 @@ struct SnnRun {
   double ms_batch1 = 0, ms_batch64 = 0;  ///< an image's forward here
   Joules joules_batch64;                 ///< of an image, where the host has a meter
   std::vector<SnnLayer> layers;
+  NeuroBench bench;
   /// Spikes of up to 24 neurons of each layer for one image, a string of 0 and 1 per neuron; the
   /// first seed's.
   std::vector<std::vector<std::string>> raster;

@@ -26,7 +26,12 @@ void run_fields(R& r, F&& f) {
   f("point", r.point), f("seed", r.seed), f("lr", r.lr), f("epoch", r.epoch), f("test", r.test);
   f("test_passes", r.test_passes), f("silenced_validation", r.silenced);
   f("train_seconds", r.train_seconds), f("ms_per_image_batch1", r.ms_batch1);
-  f("ms_per_image_batch64", r.ms_batch64);
+  f("ms_per_image_batch64", r.ms_batch64), f("footprint_bytes", r.bench.footprint_bytes);
+  f("connection_sparsity", r.bench.connection_sparsity);
+  f("activation_sparsity", r.bench.activation_sparsity);
+  f("effective_macs_per_image", r.bench.effective_macs);
+  f("effective_acs_per_image", r.bench.effective_acs);
+  f("dense_operations_per_image", r.bench.dense_operations);
 }
 
 json to_json(const Joules& j) { return json::parse(j.json()); }

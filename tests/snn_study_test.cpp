@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "data_files.h"
 #include "energy/table_model.h"
+#include "green/neurobench.h"
 
 namespace wattle::green {
 namespace {
@@ -92,6 +93,34 @@ TEST(SnnAccount, CountsEqualBruteForce) {
   counts_equal_brute_force({.kind = SnnActivation::quantized, .bits = 2});
   for (const int64_t steps : {1, 3, 4})
     counts_equal_brute_force({.kind = SnnActivation::spikes, .steps = steps});
+}
+
+// The example of its paper: 4 of 9 products meet.
+TEST(NeuroBench, ItsExampleAndBruteForce) {
+  nn::Linear l(3, 3);
+  l.weight.set_data(Tensor::from<float>({1.3F, 0, -3.2F, 0, 1.2F, -5.1F, -1.1F, 2.7F, 0}, {3, 3}));
+  const SynapticOperations s = synaptic_operations(l, Tensor::from<float>({0, 1.3F, -1}, {1, 3}));
+  EXPECT_EQ(s.effective, 4);
+  EXPECT_EQ(s.dense, 9);
+  EXPECT_THROW(synaptic_operations(nn::ReLU(), Tensor::zeros({1, 3})), value_error);
+  manual_seed(5);
+  const Tensor images = relu(uniform({6, 1, 8, 8}, -1, 3));
+  for (const auto kind : {SnnActivation::relu, SnnActivation::spikes}) {
+    SnnNet net(small, {.kind = kind, .steps = 3}, tiny);
+    const NeuroBench b = neurobench_of(net, images);
+    const std::vector<SnnLayer> layers = snn_layers(net, images);
+    double ops = 0, dense = 0;  // no weight is 0 here, so the account has the same
+    for (const SnnLayer& x : layers)
+      ops += x.ops, dense += x.dense_ops * static_cast<double>(x.steps);
+    EXPECT_NEAR(b.effective_macs + b.effective_acs, ops, 1e-6 * ops);
+    EXPECT_NEAR(b.dense_operations, dense, 1e-6 * dense);
+    EXPECT_EQ(b.effective_acs > 0, kind == SnnActivation::spikes);
+    if (kind == SnnActivation::spikes) EXPECT_NEAR(b.effective_macs, layers[0].ops, 1e-6 * ops);
+    EXPECT_EQ(b.footprint_bytes, 4 * net.parameter_count());
+    EXPECT_EQ(b.connection_sparsity, 0);
+    EXPECT_GT(b.activation_sparsity, 0);
+    EXPECT_LT(b.activation_sparsity, 1);
+  }
 }
 
 // Outputs of a relu that are 0 and 1 by chance are numbers all the same.
