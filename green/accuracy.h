@@ -1,4 +1,4 @@
-// Share of a data set that a net names right.
+// Parts of a data set, and the share of it that a net names right.
 #pragma once
 #include "core/recorder.h"
 #include "data/loader.h"
@@ -6,6 +6,13 @@
 #include "ops/ops.h"
 
 namespace wattle::green {
+
+/// Images and labels [begin, end).
+inline data::Dataset rows_of(const data::Dataset& d, int64_t begin, int64_t end) {
+  data::Dataset out = d;
+  out.images = slice(d.images, 0, begin, end), out.labels = slice(d.labels, 0, begin, end);
+  return out;
+}
 
 /// images u8 -> net(numbers in 0..1) [N, classes]; the largest logit is the answer. The net is used
 /// in the mode that it is in.

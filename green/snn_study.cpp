@@ -30,12 +30,6 @@ double since(Clock::time_point t) {
   return std::chrono::duration<double>(Clock::now() - t).count();
 }
 
-data::Dataset rows_of(const data::Dataset& d, int64_t begin, int64_t end) {
-  data::Dataset out = d;
-  out.images = slice(d.images, 0, begin, end), out.labels = slice(d.labels, 0, begin, end);
-  return out;
-}
-
 struct Bench {
   const SnnStudyOptions& options;
   data::Dataset train, validation, test;

@@ -1,5 +1,6 @@
 #include "snn/loss.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -51,6 +52,44 @@ Tensor mse_count(const Tensor& spikes, const Tensor& target, double right, doubl
   const double on = std::floor(t * right), off = std::floor(t * wrong);
   const Tensor hot = cast(one_hot(target, spikes.size(2)), DType::f32);
   return scale(mse_loss(counts(spikes), scale(hot, on - off, off)), 1 / t);
+}
+
+Tensor first_spike_times(const Tensor& spikes) {
+  if (spikes.rank() != 3)
+    throw shape_error(str("first_spike_times: found ", spikes, ", expected [T,N,C]"));
+  const Tensor s = numbers(spikes);
+  const int64_t steps = s.size(0), n = s.numel() / std::max<int64_t>(1, steps);
+  const Tensor first = Tensor::zeros(s.shape());  // 1 at first spikes
+  const Tensor times = Tensor::full({s.size(1), s.size(2)}, static_cast<double>(steps));
+  const float* const v = s.data<float>();
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t t = 0; t < steps; ++t)
+      if (v[t * n + i] > 0) {
+        first.data<float>()[t * n + i] = 1;
+        times.data<float>()[i] = static_cast<float>(t + 1);  // 1 - 1 below
+        break;
+      }
+  // times - sum of the first spikes: the values are right, and so is the gradient.
+  return sub(times, sum(mul(s, first), {0}));
+}
+
+Tensor ce_ttfs(const Tensor& spikes, const Tensor& target) {
+  check("ce_ttfs", spikes, target);
+  return cross_entropy(scale(first_spike_times(spikes), -1), target);
+}
+
+Tensor mse_ttfs(const Tensor& spikes, const Tensor& target, double right,
+                std::optional<double> wrong) {
+  check("mse_ttfs", spikes, target);
+  const double steps = static_cast<double>(spikes.size(0));
+  const Tensor wanted =
+      Tensor::full({spikes.size(1), spikes.size(2)}, wrong.value_or(steps) / steps);
+  const std::vector<int64_t> classes = target.values<int64_t>();
+  for (size_t i = 0; i < classes.size(); ++i)
+    wanted.data<float>()[static_cast<int64_t>(i) * spikes.size(2) + classes[i]] =
+        static_cast<float>(right / steps);
+  const Tensor d = sub(scale(first_spike_times(spikes), 1 / steps), wanted);
+  return mean(mul(d, d));
 }
 
 Tensor l1_rate(const Tensor& spikes, double weight) { return scale(mean(spikes), weight); }

@@ -18,6 +18,14 @@ Tensor ce_max_membrane(const Tensor& potentials, const Tensor& target);
 Tensor mse_rate(const Tensor& spikes, const Tensor& target);
 /// Mean squared distance of the number of spikes from floor(T right) and floor(T wrong), over T.
 Tensor mse_count(const Tensor& spikes, const Tensor& target, double right = 1, double wrong = 0);
+/// Step of each neuron's first spike, [N,C]; T where there is none, one more than the last step can
+/// give. The gradient of a time is -1 at its first spike and 0 elsewhere.
+Tensor first_spike_times(const Tensor& spikes);
+/// Cross-entropy of minus the first spike times: the right class is to fire first.
+Tensor ce_ttfs(const Tensor& spikes, const Tensor& target);
+/// Mean squared distance of the first spike times over T from right / T and wrong / T (none: 1).
+Tensor mse_ttfs(const Tensor& spikes, const Tensor& target, double right = 0,
+                std::optional<double> wrong = {});
 /// weight times the mean of all spikes: fewer of them.
 Tensor l1_rate(const Tensor& spikes, double weight);
 

@@ -24,13 +24,6 @@ struct Options {
   bool from_zero = false, as_json = false;
 };
 
-data::Dataset first_rows(const data::Dataset& d, int64_t rows) {
-  if (rows <= 0 || rows >= d.rows()) return d;
-  data::Dataset out = d;
-  out.images = slice(d.images, 0, 0, rows), out.labels = slice(d.labels, 0, 0, rows);
-  return out;
-}
-
 void run(const Options& o) {
   const data::Split split = data::load(o.net->dataset, o.data_dir);
   const auto net = green::make_net(o.net->net(), green::image_spec(o.net->dataset));
@@ -38,7 +31,9 @@ void run(const Options& o) {
   net->eval();
   // Scales come from training images; the test set judges alone.
   const Tensor images = to_float(data::subset(split.train, o.calibration_rows, 1).images);
-  const data::Dataset test = first_rows(split.test, o.rows);
+  const int64_t all = split.test.rows();
+  const data::Dataset test =
+      green::rows_of(split.test, 0, o.rows > 0 ? std::min(o.rows, all) : all);
   json j{{"net", green::accuracy_of(*net, test, 200)}, {"images", test.rows()}};
   if (!o.as_json)
     std::printf("the net itself: %.2f %% of %lld test images\n", 100 * j["net"].get<double>(),
