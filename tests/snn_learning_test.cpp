@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "snn/loss.h"
 #include "snn/norm.h"
+#include "snn/ops.h"
 #include "snn/stdp.h"
 
 namespace wattle::snn {
