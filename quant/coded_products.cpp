@@ -137,7 +137,10 @@ void in_strips(const Product& p, Ins in, const float* bias, const Tensor& out,
   }
   const Tensor shared = Tensor::empty({l.floats(p.k)}, DType::f32);
   float* const panels = shared.data<float>();
-  const int64_t group = std::max<int64_t>(1, 16384 / (l.kWide * p.k));
+  // As wide as threads allow: short pieces of rows cost more to decode.
+  const int64_t share = (l.last() + num_threads() - 1) / num_threads();
+  const int64_t group =
+      std::max<int64_t>({1, 16384 / (l.kWide * p.k), std::min<int64_t>(share, 16)});
   parallel_for(l.last(), group,
                [&](int64_t begin, int64_t end) { pack<Isa>(p, l, b, begin, end, panels); });
   parallel_for(p.m, rows,
