@@ -5,7 +5,6 @@
 
 #include "core/error.h"
 #include "green/snn_study.h"
-#include "green/stats.h"
 
 namespace wattle::green {
 namespace {
@@ -21,12 +20,6 @@ SnnLayer mean_of(const std::vector<const SnnLayer*>& seeds) {
   };
   mean(&SnnLayer::ops), mean(&SnnLayer::rate), mean(&SnnLayer::any), mean(&SnnLayer::silent);
   return l;
-}
-
-double best(const std::vector<const SnnCell*>& arm) {
-  double a = 0;
-  for (const SnnCell* c : arm) a = std::max(a, c->mean);
-  return a;
 }
 
 // The point that takes the fewest joules of those within the band around `goal`.
@@ -80,7 +73,7 @@ SnnVerdict compare(const std::vector<const SnnCell*>& numbers,
     v.why_not = "one of the two arms was not run";
     return v;
   }
-  const double goal = std::min(best(numbers), best(spikes));
+  const double goal = std::min(most_accurate(numbers)->mean, most_accurate(spikes)->mean);
   const SnnCell* const n = cheapest(numbers, goal, v);
   const SnnCell* const s = cheapest(spikes, goal, v);
   if (!n || !s) {

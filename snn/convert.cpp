@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/recorder.h"
 #include "snn/layers.h"
+#include "snn/norm.h"
 
 namespace wattle::snn {
 namespace {
@@ -19,19 +20,6 @@ const M* as(const nn::Module& m) {
   return dynamic_cast<const M*>(&m);
 }
 
-// A copy of the weights, row k times row_factor(k) and all times `factor`.
-template <class F>
-Tensor scaled_rows(const Tensor& w, F&& row_factor) {
-  const Tensor out = Tensor::empty(w.shape(), DType::f32);
-  const std::vector<float> v = w.values<float>();
-  const int64_t rows = w.size(0), n = rows ? w.numel() / rows : 0;
-  for (int64_t k = 0; k < rows; ++k)
-    for (int64_t i = 0; i < n; ++i)
-      out.data<float>()[k * n + i] =
-          static_cast<float>(double{v[static_cast<size_t>(k * n + i)]} * row_factor(k));
-  return out;
-}
-
 // Weights and bias of a layer, batch normalisation folded in.
 struct Weights {
   Tensor weight, bias;
@@ -40,31 +28,19 @@ struct Weights {
 
 Weights weights_of(const nn::Module& m, const nn::BatchNorm2d* bn) {
   Weights w;
-  if (const auto* c = as<nn::Conv2d>(m)) w = {c->weight, c->bias, c};
-  else if (const auto* l = as<nn::Linear>(m)) w = {l->weight, l->bias, nullptr};
-  const int64_t rows = w.weight.size(0);
-  if (!w.bias) w.bias = Tensor::zeros({rows});
-  if (!bn) return w;
-  const std::vector<float> gamma = bn->weight.values<float>(), beta = bn->bias.values<float>(),
-                           mean = bn->running_mean.values<float>(),
-                           var = bn->running_var.values<float>(), b = w.bias.values<float>();
-  const auto factor = [&](int64_t k) {
-    const auto i = static_cast<size_t>(k);
-    return double{gamma[i]} / std::sqrt(double{var[i]} + bn->eps());
-  };
-  w.weight = scaled_rows(w.weight, factor);
-  w.bias = Tensor::empty({rows}, DType::f32);
-  for (int64_t k = 0; k < rows; ++k) {
-    const auto i = static_cast<size_t>(k);
-    w.bias.data<float>()[k] =
-        static_cast<float>(factor(k) * (double{b[i]} - double{mean[i]}) + double{beta[i]});
+  if (const auto* c = as<nn::Conv2d>(m)) {
+    const auto folded = bn ? fold(*c, *bn) : nullptr;
+    w = folded ? Weights{folded->weight, folded->bias, c} : Weights{c->weight, c->bias, c};
+  } else if (const auto* l = as<nn::Linear>(m)) {
+    w = {l->weight, l->bias, nullptr};
   }
+  if (!w.bias) w.bias = Tensor::zeros({w.weight.size(0)});
   return w;
 }
 
 std::shared_ptr<nn::Module> layer_with(const Weights& w, double weight_factor, double bias_factor) {
-  const Tensor weight = scaled_rows(w.weight, [&](int64_t) { return weight_factor; });
-  const Tensor bias = scaled_rows(w.bias, [&](int64_t) { return bias_factor; });
+  const Tensor weight = scale(w.weight, weight_factor);
+  const Tensor bias = scale(w.bias, bias_factor);
   if (w.conv) {
     nn::Conv2dOptions o = w.conv->options();
     o.bias = true;
