@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/cuda.h"
 #include "core/device.h"
 #include "core/error.h"
 #if defined(__linux__)
@@ -82,15 +83,21 @@ class CpuAllocator final : public Allocator {
     std::memcpy(dst, src, static_cast<size_t>(n));
   }
 
-  MemoryStats stats() {
+  void fill(void* dst, int64_t count, DType t, double value) override {
+    dispatch_all("fill", t, [&]<class T>() {
+      for (int64_t i = 0; i < count; ++i) static_cast<T*>(dst)[i] = static_cast<T>(value);
+    });
+  }
+
+  MemoryStats stats() override {
     std::lock_guard lock(mutex_);
     return stats_;
   }
-  void reset_peak() {
+  void reset_peak() override {
     std::lock_guard lock(mutex_);
     stats_.peak = stats_.live;
   }
-  void release() {
+  void release() override {
     std::lock_guard lock(mutex_);
     for (auto& [size, blocks] : free_)
       for (void* p : blocks) std::free(p);
@@ -123,16 +130,21 @@ std::atomic<Allocator*> plugins[3];
 Allocator& allocator(Device d) {
   if (d.kind == DeviceKind::cpu) return cpu_allocator();
   if (Allocator* a = plugins[static_cast<int>(d.kind)].load()) return *a;
+  if (d.kind == DeviceKind::cuda) {  // loads the plugin, which registers one
+    const cuda::Status& s = cuda::status();
+    if (Allocator* a = plugins[static_cast<int>(d.kind)].load()) return *a;
+    throw device_error(str("cuda: ", s.message));
+  }
   throw device_error(str("device ", d, ": nothing here allocates memory on it"));
 }
 
 void register_allocator(DeviceKind kind, Allocator* a) { plugins[static_cast<int>(kind)] = a; }
 
 MemoryStats memory_stats(Device d) {
-  return d.kind == DeviceKind::cpu ? cpu_allocator().stats() : MemoryStats{};
+  return d.kind == DeviceKind::meta ? MemoryStats{} : allocator(d).stats();
 }
 void reset_peak(Device d) {
-  if (d.kind == DeviceKind::cpu) cpu_allocator().reset_peak();
+  if (d.kind != DeviceKind::meta) allocator(d).reset_peak();
 }
 void release_cached_memory() { cpu_allocator().release(); }
 

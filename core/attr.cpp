@@ -77,4 +77,19 @@ void parse(Where w, std::string_view s, Pair& v) {
   else fail(w, s, "one or two integers");
 }
 
+void pack(int64_t v, device::Field& f) {
+  f.integer = v;
+  f.number = static_cast<double>(v);
+}
+void pack(uint64_t v, device::Field& f) { pack(static_cast<int64_t>(v), f); }
+void pack(double v, device::Field& f) { f.number = v; }
+void pack(bool v, device::Field& f) { pack(static_cast<int64_t>(v), f); }
+void pack(DType v, device::Field& f) { pack(static_cast<int64_t>(v), f); }
+void pack(const std::string& v, device::Field& f) { f.text = v.c_str(); }
+void pack(const Shape& v, device::Field& f) {
+  f.count = v.size();
+  for (int i = 0; i < v.size(); ++i) f.list[i] = v[i];
+}
+void pack(const Pair& v, device::Field& f) { pack(Shape{v.h, v.w}, f); }
+
 }  // namespace wattle::attr

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "core/dtype.h"
+#include "core/launch.h"
 #include "core/shape.h"
 
 namespace wattle {
@@ -62,6 +63,20 @@ void parse(Where w, std::string_view s, std::optional<T>& v) {
   T t{};
   parse(w, s, t);
   v = t;
+}
+/// A field as device code sees it.
+void pack(int64_t v, device::Field& f);
+void pack(uint64_t v, device::Field& f);
+void pack(double v, device::Field& f);
+void pack(bool v, device::Field& f);
+void pack(DType v, device::Field& f);
+void pack(const std::string& v, device::Field& f);
+void pack(const Shape& v, device::Field& f);
+void pack(const Pair& v, device::Field& f);
+template <class T>
+void pack(const std::optional<T>& v, device::Field& f) {
+  f.given = v.has_value();
+  if (v) pack(*v, f);
 }
 inline std::string text(uint64_t v) { return text(static_cast<int64_t>(v)); }
 }  // namespace attr

@@ -12,6 +12,7 @@
 #include "core/attr.h"
 #include "core/cost.h"
 #include "core/error.h"
+#include "core/launch.h"
 #include "core/simd.h"
 #include "core/tensor.h"
 
@@ -232,6 +233,8 @@ class OpBase {
   /// Throws value_error naming op and field for an unknown name or a malformed text.
   virtual void set_attr(void* attr, std::string_view field, std::string_view text) const = 0;
   virtual std::vector<AttrText> attr_texts(const void* attr) const = 0;
+  /// The attributes as device code sees them; returns their number. Texts live as long as `attr`.
+  virtual int attr_fields(const void* attr, device::Field* fields) const = 0;
 
   virtual int sample_count() const = 0;
   virtual const std::vector<SampleIn>& sample_in(int s) const = 0;
@@ -328,6 +331,7 @@ class Op final : public OpBase {
   }
   void set_attr(void* a, std::string_view field, std::string_view text) const override;
   std::vector<AttrText> attr_texts(const void* a) const override;
+  int attr_fields(const void* a, device::Field* fields) const override;
   int sample_count() const override { return static_cast<int>(r_.samples.size()); }
   const std::vector<SampleIn>& sample_in(int s) const override {
     return r_.samples[static_cast<size_t>(s)].in;
@@ -372,6 +376,19 @@ std::vector<AttrText> Op<A>::attr_texts(const void* a) const {
     out.push_back({std::string(f), attr::text(value)});
   });
   return out;
+}
+
+template <class A>
+int Op<A>::attr_fields(const void* a, device::Field* fields) const {
+  int n = 0;
+  // visit() is for reading and writing, hence not const; this only reads.
+  const_cast<A&>(as(a)).visit([&](std::string_view f, auto& value) {
+    device::Field& to = fields[n++];
+    to.name = f.data();
+    to.name_size = static_cast<int32_t>(f.size());
+    attr::pack(value, to);
+  });
+  return n;
 }
 
 }  // namespace wattle

@@ -58,8 +58,8 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   Tensor t = empty(shape, dtype, device);
   if (t.is_meta()) return t;
   if (device.kind != DeviceKind::cpu) {
-    const Tensor host = full(shape, value, dtype, cpu);
-    allocator(device).copy_from_host(t.raw(), host.raw(), host.nbytes());
+    if (!is_coded(dtype)) allocator(device).fill(t.raw(), t.numel(), dtype, value);
+    else t.copy_from(full(shape, value, dtype, cpu));
     return t;
   }
   if (value == 0 && dtype != DType::counted && dtype != DType::e8m0) {
@@ -128,6 +128,37 @@ Tensor& Tensor::set_requires_grad(bool on) {
     throw dtype_error(wattle::str("requires_grad: found ", *this, ", expected a floating dtype"));
   impl_->requires_grad = on;
   return *this;
+}
+
+Tensor Tensor::to(Device to) const {
+  if (to == device()) return *this;
+  const Storage& from = storage();
+  auto made = std::make_shared<Storage>(from.nbytes, to);
+  if (to.kind != DeviceKind::meta && from.nbytes > 0) {
+    if (is_meta())
+      throw device_error(wattle::str("to: tensor ", *this, " is on meta, has no data"));
+    if (to.kind == DeviceKind::cpu)
+      allocator(device()).copy_to_host(made->data, from.data, from.nbytes);
+    else allocator(to).copy_from_host(made->data, from.data, from.nbytes);
+  }
+  Tensor t = alias(shape(), strides(), offset());
+  t.impl_->storage = std::move(made);
+  return t;
+}
+
+void Tensor::copy_from(const Tensor& t) {
+  if (t.shape() != shape() || t.dtype() != dtype())
+    throw shape_error(wattle::str("copy_from: found ", t, ", expected ", *this));
+  if (!is_contiguous() || !t.is_contiguous())
+    throw shape_error("copy_from: both tensors must be contiguous");
+  if (nbytes() == 0) return;
+  if (device().kind == DeviceKind::cpu)
+    allocator(t.device()).copy_to_host(raw(), t.raw(), nbytes());
+  else if (t.device().kind == DeviceKind::cpu)
+    allocator(device()).copy_from_host(raw(), t.raw(), nbytes());
+  else copy_from(t.to(cpu));
+  ++storage().version;
+  storage().last_writer = "copy_from";
 }
 
 Tensor Tensor::detach() const { return alias(shape(), strides(), offset()); }

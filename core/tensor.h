@@ -121,6 +121,13 @@ class Tensor {
   /// The same data under a new identity that no tape knows.
   Tensor detach() const;
 
+  /// The same elements on another device (this tensor itself when it is there already); a copy of
+  /// the storage that it views, so that its strides stay. Not counted as work.
+  Tensor to(Device device) const;
+  /// Overwrites the elements with those of a tensor of the same shape and dtype on any device; both
+  /// contiguous. Throws shape_error or dtype_error otherwise.
+  void copy_from(const Tensor& t);
+
   /// A view of the same storage; `offset` and `strides` in elements. Used by the view ops.
   Tensor alias(const Shape& shape, const Shape& strides, int64_t offset) const;
 

@@ -48,6 +48,7 @@ Tensor Tensor::from(const std::vector<T>& values, const Shape& shape) {
 
 template <class T>
 std::vector<T> Tensor::values() const {
+  if (device().kind != DeviceKind::cpu) return to(cpu).values<T>();
   std::vector<T> out(static_cast<size_t>(numel()));
   if (is_coded(dtype())) {
     const std::vector<double> decoded = decode_to_doubles(*this);

@@ -339,7 +339,7 @@ void SafetensorsFile::add(const std::string& name, const Tensor& t) {
   if (!t) throw value_error(str("safetensors: '", name, "' is an undefined tensor"));
   if (find(name)) throw value_error(str("safetensors: the name '", name, "' is given twice"));
   rank_of(t.dtype());
-  tensors.emplace_back(name, t);
+  tensors.emplace_back(name, t.to(cpu));
 }
 
 SafetensorsFile parse_safetensors(ByteSpan bytes, const std::string& what) {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/cuda.h"
 #include "core/parallel.h"
 
 namespace wattle::green {
@@ -48,10 +49,12 @@ std::string calibration_path() {
 
 void EnergyRun::begin(energy::Meter& meter, const std::string& name,
                       const energy::IdleBaseline& idle) {
+  cuda::synchronize();  // what was launched before belongs to what was before
   open_.emplace(meter, name, idle);
 }
 
 void EnergyRun::end() {
+  cuda::synchronize();
   const energy::WindowResult r = open_->end();
   open_.reset();
   if (first_) {

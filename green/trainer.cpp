@@ -1,10 +1,10 @@
 #include "green/trainer.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "autograd/tape.h"
 #include "core/counters.h"
+#include "core/cuda.h"
 #include "core/rng.h"
 #include "data/safetensors.h"
 #include "green/uncounted.h"
@@ -33,11 +33,26 @@ Tensor images_to_float(const Tensor& images, const nn::Sequential& net) {
 nn::StateDict copies(const nn::StateDict& state) {
   nn::StateDict out;
   for (const nn::Named& n : state) {
-    const Tensor copy = Tensor::empty(n.tensor.shape(), n.tensor.dtype());
-    std::memcpy(copy.raw(), n.tensor.raw(), static_cast<size_t>(copy.nbytes()));
+    Tensor copy = Tensor::empty(n.tensor.shape(), n.tensor.dtype(), n.tensor.device());
+    copy.copy_from(n.tensor);
     out.push_back({n.name, copy});
   }
   return out;
+}
+
+Device device_from(const TrainOptions& o) {
+  const Device d = cuda::device_from_name(o.device);
+  if (d.kind == DeviceKind::meta) throw value_error("--device: found meta, expected cpu or cuda");
+  if (d.kind == DeviceKind::cuda) {
+    cuda::set_math(cuda::math_from_name(o.math));
+    if (o.precision != "f32")
+      throw value_error(str("--precision: found ", o.precision,
+                            " with --device cuda, expected f32; --math tf32 or bf16 chooses how "
+                            "products are computed there"));
+  } else if (o.math != "f32") {
+    throw value_error(str("--math: found ", o.math, " with --device cpu, expected f32"));
+  }
+  return d;
 }
 
 // Factor of the base rate at a step; `step` decays at thirds of the training.
@@ -112,6 +127,8 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train)
     if (precision_.int8_qat) qat_ = apply_int8_qat(*net_);
     else precision_.loss_gradient = apply_precision(*net_, precision_);
   }
+  device_ = device_from(options);
+  net_->to(device_);
   optimizer_ = nn::make_optimizer(options.optimizer, net_->named_parameters(), options.lr);
   loader_ = std::make_unique<data::DataLoader>(std::move(train),
                                                data::LoaderOptions{.batch = options.batch,
@@ -130,11 +147,7 @@ std::optional<double> Trainer::step() {
     if (options_.frozen_batches) loader_->set_state({0, 0});
     batch = loader_->next();
   }
-  const bool plain = precision_.name == "f32" || precision_.int8_qat;
-  const double loss =
-      (plain ? train_step(*net_, *optimizer_, batch->images, batch->labels)
-             : train_step(*net_, *optimizer_, batch->images, batch->labels, precision_, scaler_))
-          .item();
+  const double loss = run_step(*batch);
   ++steps_;
   if (steps_ % loader_->batches() == 0) {
     ++epoch_;
@@ -146,6 +159,25 @@ std::optional<double> Trainer::step() {
     }
   }
   return loss;
+}
+
+double Trainer::run_step(const data::Batch& batch) {
+  const bool plain = precision_.name == "f32" || precision_.int8_qat;
+  const bool capture = plain && !precision_.int8_qat && options_.graph && steps_ > 0 &&
+                       device_.kind == DeviceKind::cuda && !cuda::status().emulated;
+  // The first step warms up: libraries choose their kernels, memory is asked for.
+  if (capture && batch.images.size(0) == options_.batch) {
+    if (!captured_)
+      captured_ = std::make_unique<CapturedStep>(device_, *optimizer_, batch.images, batch.labels,
+                                                 [this](const Tensor& x, const Tensor& y) {
+                                                   return train_step(*net_, *optimizer_, x, y);
+                                                 });
+    return captured_->run(batch.images, batch.labels).item();
+  }
+  const Tensor x = batch.images.to(device_), y = batch.labels.to(device_);
+  return (plain ? train_step(*net_, *optimizer_, x, y)
+                : train_step(*net_, *optimizer_, x, y, precision_, scaler_))
+      .item();
 }
 
 Evaluation Trainer::evaluate(const data::Dataset& test) {
@@ -161,9 +193,10 @@ Evaluation Trainer::evaluate(const data::Dataset& test) {
   Evaluation e;
   int64_t right = 0;
   for (data::Batch& b : loader) {
-    Tensor logits = (*net_)(images_to_float(b.images, *net_));
+    const Tensor labels = b.labels.to(device_);
+    Tensor logits = (*net_)(images_to_float(b.images.to(device_), *net_));
     if (is_coded(logits.dtype())) logits = cast(logits, DType::f32);
-    e.loss += cross_entropy(logits, b.labels, "sum").item();
+    e.loss += cross_entropy(logits, labels, "sum").item();
     right += correct(logits, b.labels);
   }
   net_->train();

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "data/loader.h"
+#include "green/captured_step.h"
 #include "green/nets.h"
 #include "green/precision.h"
 #include "nn/optim.h"
@@ -22,6 +23,10 @@ struct TrainOptions {
   std::string schedule = "constant";  ///< constant, cosine or step; per step
   DType dtype = DType::f32;           ///< f64: for comparing trajectories, several times slower
   std::string precision = "f32";      ///< a name or file of green/precision.h; not with f64
+  std::string device = "cpu";         ///< cpu, cuda or cuda:N
+  std::string math = "f32";           ///< f32, tf32 or bf16: products of f32 numbers on cuda
+  /// On cuda: full batches of f32 training are captured once and replayed.
+  bool graph = true;
   uint64_t seed = 0;
   bool shuffle = true;
   bool drop_last = false;
@@ -52,6 +57,9 @@ class Trainer {
   nn::Optimizer& optimizer() { return *optimizer_; }
   const TrainOptions& options() const { return options_; }
   const Precision& precision() const { return precision_; }
+  Device device() const { return device_; }
+  /// The captured step, once there is one.
+  const CapturedStep* captured() const { return captured_.get(); }
   const LossScaler& scaler() const { return scaler_; }
   /// Of int8_qat: ranges of what flows into each layer, for quant::quantize_.
   quant::InputRanges input_ranges() const { return qat_.ranges(); }
@@ -67,13 +75,16 @@ class Trainer {
 
  private:
   std::string fingerprint() const;
+  double run_step(const data::Batch& batch);
   TrainOptions options_;
+  Device device_;
   Precision precision_;
   LossScaler scaler_;
   QatRanges qat_;
   std::shared_ptr<nn::Sequential> net_;
   std::unique_ptr<nn::Optimizer> optimizer_;
   std::unique_ptr<data::DataLoader> loader_;
+  std::unique_ptr<CapturedStep> captured_;
   int64_t epoch_ = 0, steps_ = 0;
   bool at_epoch_end_ = false;
 };

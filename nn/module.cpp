@@ -103,9 +103,7 @@ void Module::load_state_dict(const StateDict& state) {
   }
   if (!wrong.empty()) throw value_error("load_state_dict:" + wrong);
   for (auto& [to, from] : copies) {
-    const Tensor dense = contiguous(from);
-    std::memcpy(to.raw(), dense.raw(), static_cast<size_t>(to.nbytes()));
-    ++to.storage().version;
+    to.copy_from(contiguous(from));
     to.storage().last_writer = "load_state_dict";
   }
 }
@@ -117,6 +115,11 @@ void Module::to(DType dtype) {
   const NoRecord off;
   for (Named& n : state_dict())
     if (n.tensor.dtype() != dtype) n.tensor.set_data(cast(n.tensor, dtype));
+}
+
+void Module::to(Device device) {
+  for (Named& n : state_dict())
+    if (n.tensor.device() != device) n.tensor.set_data(n.tensor.to(device));
 }
 
 Sequential& Sequential::add(std::string name, std::shared_ptr<Module> m) {

@@ -67,6 +67,8 @@ class Module {
   /// handles stay valid, gradients are dropped. Call it before an optimiser takes the parameters.
   /// Throws dtype_error for integers and for types that pack several numbers together.
   void to(DType dtype);
+  /// Moves parameters and buffers, in place, under the same conditions.
+  void to(Device device);
 
   /// Of this module alone, not of its children.
   Hooks hooks;

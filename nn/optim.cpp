@@ -1,7 +1,6 @@
 #include "nn/optim.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "core/counters.h"
 #include "core/recorder.h"
@@ -66,8 +65,7 @@ void Optimizer::load_state_dict(const StateDict& state, int64_t steps) {
                             mine.tensor));
     copies.emplace_back(mine.tensor, contiguous(given->tensor));
   }
-  for (auto& [to, from] : copies)
-    std::memcpy(to.raw(), from.raw(), static_cast<size_t>(to.nbytes()));
+  for (auto& [to, from] : copies) to.copy_from(from);
   steps_ = steps;
 }
 

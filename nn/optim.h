@@ -19,6 +19,8 @@ class Optimizer {
   /// has another shape or dtype; nothing is changed then.
   void load_state_dict(const StateDict& state, int64_t steps);
   int64_t steps() const { return steps_; }
+  /// Counts steps whose ops a captured graph ran (negative: that were captured, not run).
+  void count_steps(int64_t n) { steps_ += n; }
   virtual const char* kind() const = 0;
 
   double lr = 1e-3;  ///< changed by schedules between steps

@@ -6,6 +6,7 @@
 
 #include "core/codec.h"
 #include "core/counters.h"
+#include "core/cuda.h"
 #include "core/recorder.h"
 #include "ops/coded.h"
 #include "ops/ops.h"
@@ -76,8 +77,20 @@ struct Way {
   int own = -1;  // kernel of the op
   const coded::CodedKernel* codes = nullptr;
   std::optional<coded::Plain> plain;  // what `own` runs on, where operands have to be decoded
+  device::Function device = nullptr;
 
-  void run(const OpBase& op, Ins in, Outs out, const void* attr) {
+  // Nanoseconds; those of a device are 0 unless cuda::set_timing asked for them.
+  double run(const OpBase& op, Ins in, Outs out, const void* attr) {
+    double ns = 0;
+    if (device) {
+      name = cuda::detail::launch(device, op, in, out, attr, &ns);
+      return ns;
+    }
+    const double start = now_ns();
+    run_here(op, in, out, attr);
+    return now_ns() - start;
+  }
+  void run_here(const OpBase& op, Ins in, Outs out, const void* attr) {
     if (plain) plain->run(own, in, out, attr);
     else if (codes) codes->run(in, out, attr);
     else op.kernel_run(own, in, out, attr);
@@ -103,8 +116,14 @@ Way pick_for_codes(const OpBase& op, Ins in, std::span<const Meta> out, const vo
   return w;
 }
 
-Way dispatch(const OpBase& op, Ins in, std::span<const Meta> out, const void* attr) {
+Way dispatch(const OpBase& op, Ins in, std::span<const Meta> out, Device where, const void* attr) {
   if (op.is_view) return {};
+  if (where.kind == DeviceKind::cuda) {
+    Way w;
+    w.name = "cuda";
+    w.device = cuda::detail::function(op);
+    return w;
+  }
   if (coded::involved(in, out)) return pick_for_codes(op, in, out, attr);
   const int k = pick_kernel(op, in, attr);
   return {op.kernel_name(k), k};
@@ -171,6 +190,7 @@ Cost executed_cost(const OpBase& op, const Way& way, Ins in, const Cost& declare
                    const void* attr) {
   if (op.is_view) return declared;
   if (way.codes) return way.codes->executes ? way.codes->executes(in, declared, attr) : declared;
+  if (way.device) return declared;
   if (!way.plain) return op.kernel_executes(way.own, in, declared, attr);
   const Ins floats = way.plain->in();
   const std::span<const Meta> out = way.plain->out();
@@ -219,13 +239,11 @@ Tensors apply(const OpBase& op, Ins given, const void* attr) {
   const DType dtype = row_dtype(in, metas);
   const Cost cost = full_cost(op, in, metas, dtype, attr);  // 3 cost, before any byte is touched
   Tensors out = allocate(op, in, metas, device, attr);      // 4 memory
-  Way way = dispatch(op, in, metas, attr);                  // 5 dispatch
+  Way way = dispatch(op, in, metas, device, attr);          // 5 dispatch
   Cost executed = executed_cost(op, way, in, cost, attr);
   double ns = 0;
   if (!op.is_view && device.kind != DeviceKind::meta) {  // 6 run
-    const double start = now_ns();
-    way.run(op, in, out, attr);
-    ns = now_ns() - start;
+    ns = way.run(op, in, out, attr);
     if (reported()) {
       executed = *reported();
       reported().reset();

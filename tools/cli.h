@@ -14,6 +14,7 @@ void add_data(CLI::App& app);
 void add_experiment(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_formats(CLI::App& app);
+void add_info(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_advise(CLI::App& app);
 void add_meter(CLI::App& app);

@@ -28,6 +28,9 @@ void bench_moe_worker();
 void bench_snn(int repeats, bool as_json);  // bench_snn.cpp
 void bench_snn_worker();
 void bench_formats_worker();
+void bench_cuda(int repeats, bool as_json);  // bench_cuda.cpp
+void bench_cuda_worker();
+void bench_nvml(double seconds, double each, bool as_json);  // bench_nvml.cpp
 
 namespace {
 
@@ -178,6 +181,15 @@ void add_bench(CLI::App& app) {
              bench_moe_worker);
   add_paired(*c, "snn", "Spiking neurons against their steps, events against dense", bench_snn,
              bench_snn_worker);
+  add_paired(*c, "cuda", "Steps, products and convolutions on a GPU", bench_cuda,
+             bench_cuda_worker);
+  auto* n = c->add_subcommand("nvml", "A GPU's energy counter against its power, beside a load");
+  auto seconds = std::make_shared<double>(60), each = std::make_shared<double>(6);
+  auto as_json = std::make_shared<bool>(false);
+  n->add_option("--seconds", *seconds, "Altogether")->capture_default_str()->check(positive());
+  n->add_option("--window", *each, "Of one window")->capture_default_str()->check(positive());
+  n->add_flag("--json", *as_json, "As JSON");
+  n->callback([=] { bench_nvml(*seconds, *each, *as_json); });
   auto* s = c->add_subcommand("step", "Milliseconds of a training step");
   auto o = add_net_options(*s);
   auto batch = std::make_shared<int64_t>(512);

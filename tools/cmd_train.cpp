@@ -124,7 +124,9 @@ std::unique_ptr<green::MlflowRun> start_mlflow(const Options& o) {
                                          {"batch", std::to_string(t.batch)},
                                          {"epochs", std::to_string(t.epochs)},
                                          {"seed", std::to_string(t.seed)},
-                                         {"dtype", o.dtype}},
+                                         {"dtype", o.dtype},
+                                         {"device", t.device},
+                                         {"math", t.math}},
       std::map<std::string, std::string>{});
 }
 
@@ -242,7 +244,9 @@ class Training {
                  {"joules_idle", json::parse(l.idle.json())},
                  {"joules_net", json::parse(l.net.json())},
                  {"kappa", std::isfinite(l.kappa) ? json(l.kappa) : json()},
-                 {"energy", energy_.sentence()}};
+                 {"energy", energy_.sentence()},
+                 {"device", o_.train.device},
+                 {"math", o_.train.math}};
     std::printf("%s\n", j.dump(1).c_str());
   }
 
@@ -300,6 +304,12 @@ void add_train(CLI::App& app) {
                 "f32, bf16, fp16, fp8, posit16, posit8_mixed, posit8, int8_qat, or a .json file "
                 "with a precision for each layer")
       ->capture_default_str();
+  c->add_option("--device", o->train.device, "cpu, cuda or cuda:N (\"wattle info\" lists them)")
+      ->capture_default_str();
+  c->add_option("--math", o->train.math,
+                "On cuda, products of f32 numbers in f32, tf32 or bf16 operands")
+      ->capture_default_str();
+  c->add_flag("!--no-graph", o->train.graph, "On cuda, launch op by op instead of a captured step");
   c->add_option("--seed", o->train.seed, "Seed of weights and order")->capture_default_str();
   c->add_option("--init", o->init, "Initial weights, safetensors");
   c->add_option("--save", o->save, "Where the weights go, safetensors");

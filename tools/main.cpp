@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
   cli::add_formats(app);
   cli::add_quantize(app);
   cli::add_advise(app);
+  cli::add_info(app);
   cli::add_meter(app);
   cli::add_experiment(app);
   cli::add_carbon(app);

@@ -1,0 +1,403 @@
+// The plugin's frame: what devices there are, memory, copies, one stream, captured graphs.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "core/cuda/each.cuh"
+
+namespace wattle::device {
+namespace {
+
+struct Stats {
+  int64_t live = 0, peak = 0, cached = 0, allocations = 0, reserved = 0;
+};
+
+// Freed blocks by size class. Work is ordered by the one stream, so a block can be used again at
+// once. While a graph is captured, blocks come from the graph's own lists and stay with it.
+struct Pool {
+  std::unordered_map<int64_t, std::vector<void*>> free;
+  std::vector<std::pair<void*, int64_t>> owned;  // of a graph: everything, free or not
+};
+
+struct Graph {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  Pool pool;
+  Live* live = nullptr;
+};
+
+struct State {
+  std::mutex mutex;
+  bool emulated = false;
+  bool poison = std::getenv("WATTLE_CUDA_POISON") != nullptr;  // for tests
+  int device = 0;
+  cudaStream_t stream = nullptr;
+  cudaEvent_t start = nullptr, stop = nullptr;
+  Pool pool;
+  std::unordered_map<void*, Pool*> owner;  // of blocks that belong to a graph
+  Graph* capturing = nullptr;
+  Stats stats;
+  Registration* ops = nullptr;
+};
+State& state() {
+  static State* const s = new State;
+  return *s;
+}
+
+const char* text(cudaError_t e) {
+  return e == cudaSuccess ? nullptr : fail("%s (%s)", cudaGetErrorString(e), cudaGetErrorName(e));
+}
+
+// Eight classes per power of two, as on the host; at least 512 bytes.
+int64_t size_class(int64_t bytes) {
+  if (bytes <= 512) return 512;
+  const int log2 = 63 - __builtin_clzll(static_cast<unsigned long long>(bytes));
+  const int64_t step = log2 > 12 ? int64_t{1} << (log2 - 3) : 512;
+  return (bytes + step - 1) / step * step;
+}
+
+void* fresh(int64_t size) {
+  void* p = nullptr;
+  if (state().emulated) return std::aligned_alloc(64, static_cast<size_t>(size));
+  if (cudaMalloc(&p, static_cast<size_t>(size)) == cudaSuccess) return p;
+  cudaGetLastError();  // an error that is dealt with must not come back later
+  return nullptr;
+}
+void destroy(void* p) {
+  if (state().emulated) std::free(p);
+  else cudaFree(p);
+}
+
+void release_cached() {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  if (!s.emulated) cudaStreamSynchronize(s.stream);
+  for (auto& [size, blocks] : s.pool.free)
+    for (void* p : blocks) {
+      destroy(p);
+      s.stats.cached -= size;
+      s.stats.reserved -= size;
+    }
+  s.pool.free.clear();
+}
+
+void memory(Memory* m) {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  *m = {s.stats.live, s.stats.peak, s.stats.cached, s.stats.allocations, s.stats.reserved};
+}
+void reset_peak() {
+  State& s = state();
+  const std::lock_guard lock(s.mutex);
+  s.stats.peak = s.stats.live;
+}
+
+const char* copy_bytes(void* to, const void* from, int64_t n, cudaMemcpyKind kind, bool wait) {
+  State& s = state();
+  if (n == 0) return nullptr;
+  if (s.emulated) {
+    std::memcpy(to, from, static_cast<size_t>(n));
+    return nullptr;
+  }
+  if (s.capturing && kind != cudaMemcpyDeviceToDevice)
+    return fail("a copy between host and device cannot be captured in a graph");
+  if (const char* e = text(cudaMemcpyAsync(to, from, static_cast<size_t>(n), kind, s.stream)))
+    return e;
+  return wait ? text(cudaStreamSynchronize(s.stream)) : nullptr;
+}
+const char* copy_in(void* to, const void* from, int64_t n) {
+  return copy_bytes(to, from, n, cudaMemcpyHostToDevice, false);
+}
+const char* copy(void* to, const void* from, int64_t n) {
+  return copy_bytes(to, from, n, cudaMemcpyDeviceToDevice, false);
+}
+
+template <class T>
+struct Fill {
+  T* y;
+  T value;
+  WATTLE_HD void operator()(int64_t i) const { y[i] = value; }
+};
+const char* fill(void* to, int64_t n, int32_t dtype, double value) {
+  Launch l;
+  return any_type(l, dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return each(n, Fill<T>{static_cast<T*>(to), static_cast<T>(value)});
+  });
+}
+
+const char* synchronize() {
+  return state().emulated ? nullptr : text(cudaStreamSynchronize(state().stream));
+}
+
+// ---- Devices ----
+
+const char* properties(int32_t device, Properties* out) {
+  if (state().emulated) {
+    std::snprintf(out->name, sizeof out->name, "host (device code emulated)");
+    return nullptr;
+  }
+  cudaDeviceProp p;
+  if (const char* e = text(cudaGetDeviceProperties(&p, device))) return e;
+  std::snprintf(out->name, sizeof out->name, "%s", p.name);
+  char* to = out->uuid + std::snprintf(out->uuid, sizeof out->uuid, "GPU-");
+  for (int i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) *to++ = '-';
+    to += std::snprintf(to, 3, "%02x", static_cast<unsigned char>(p.uuid.bytes[i]));
+  }
+  out->major = p.major;
+  out->minor = p.minor;
+  out->multiprocessors = p.multiProcessorCount;
+  out->memory = static_cast<int64_t>(p.totalGlobalMem);
+  return nullptr;
+}
+
+const char* use_device(int32_t device) {
+  State& s = state();
+  if (s.emulated || (s.stream && s.device == device)) return nullptr;
+  if (s.stream && s.device != device)
+    return fail("device %d is in use by this process; one device a process", s.device);
+  if (const char* e = text(cudaSetDevice(device))) return e;
+  s.device = device;
+  if (const char* e = text(cudaStreamCreateWithFlags(&s.stream, cudaStreamNonBlocking))) return e;
+  if (const char* e = text(cudaEventCreate(&s.start))) return e;
+  return text(cudaEventCreate(&s.stop));
+}
+
+void describe(Probe* p, cudaError_t e) {
+  const char* const error = cudaGetErrorString(e);
+  if (e == cudaErrorInsufficientDriver && p->driver == 0) {
+    p->reason = no_driver;
+    std::snprintf(p->message, sizeof p->message,
+                  "no NVIDIA driver is installed (the CUDA %d.%d runtime found none)",
+                  p->runtime / 1000, p->runtime % 1000 / 10);
+  } else if (e == cudaErrorInsufficientDriver) {
+    p->reason = driver_too_old;
+    std::snprintf(p->message, sizeof p->message,
+                  "the NVIDIA driver supports CUDA %d.%d, this plugin needs %d.%d",
+                  p->driver / 1000, p->driver % 1000 / 10, p->runtime / 1000,
+                  p->runtime % 1000 / 10);
+  } else if (e == cudaErrorNoDevice) {
+    p->reason = no_device;
+    std::snprintf(p->message, sizeof p->message,
+                  "the driver shows no GPU (CUDA_VISIBLE_DEVICES is '%s')",
+                  std::getenv("CUDA_VISIBLE_DEVICES") ? std::getenv("CUDA_VISIBLE_DEVICES") : "");
+  } else if (e == cudaErrorStubLibrary) {
+    p->reason = stub_library;
+    std::snprintf(p->message, sizeof p->message,
+                  "libcuda.so.1 is a stub for linking, not a driver");
+  } else if (e == cudaErrorNoKernelImageForDevice) {
+    p->reason = no_kernel_image;
+    std::snprintf(p->message, sizeof p->message, "this GPU is of no architecture among %s",
+                  p->architectures);
+  } else {
+    p->reason = failed;
+    std::snprintf(p->message, sizeof p->message, "%s", error);
+  }
+}
+
+__global__ void nothing_kernel() {}
+
+void probe(Probe* p) {
+  p->abi_found = abi;
+  std::snprintf(p->architectures, sizeof p->architectures, "%s", WATTLE_CUDA_ARCHITECTURES);
+  cudaRuntimeGetVersion(&p->runtime);
+  cudaDriverGetVersion(&p->driver);
+  const char* const emulate = std::getenv("WATTLE_CUDA_EMULATE");
+  if (emulate && *emulate == '1') {
+    state().emulated = p->emulated = true;
+    p->devices = 1;
+    p->reason = ready;
+    std::snprintf(p->message, sizeof p->message, "device code runs on the host, for tests");
+    return;
+  }
+  int n = 0;
+  cudaError_t e = cudaGetDeviceCount(&n);
+  if (e == cudaSuccess && n == 0) e = cudaErrorNoDevice;
+  if (e == cudaSuccess) {
+    nothing_kernel<<<1, 1>>>();
+    e = cudaGetLastError();
+  }
+  p->devices = n;
+  if (e != cudaSuccess) return describe(p, e);
+  p->reason = ready;
+  std::snprintf(p->message, sizeof p->message, "%d device%s", n, n == 1 ? "" : "s");
+}
+
+// ---- Graphs ----
+
+__global__ void set_live(Live* to, Live value) { *to = value; }
+
+void free_graph(void* graph) {
+  Graph* const g = static_cast<Graph*>(graph);
+  if (!g) return;
+  State& s = state();
+  synchronize();
+  if (g->exec) cudaGraphExecDestroy(g->exec);
+  if (g->graph) cudaGraphDestroy(g->graph);
+  const std::lock_guard lock(s.mutex);
+  // Tensors made in the capture may outlive the graph; their blocks then go to the common lists.
+  for (auto& [p, size] : g->pool.owned) s.owner.erase(p);
+  for (auto& [size, blocks] : g->pool.free)
+    for (void* p : blocks) s.pool.free[size].push_back(p);
+  delete g;
+}
+
+const char* capture_begin(Live** live) {
+  State& s = state();
+  if (s.emulated) return fail("graphs need a device");
+  if (const char* e = synchronize()) return e;
+  auto* g = new Graph;
+  g->live = static_cast<Live*>(allocate(sizeof(Live)));
+  s.capturing = g;
+  *live = g->live;
+  const cudaError_t e = cudaStreamBeginCapture(s.stream, cudaStreamCaptureModeRelaxed);
+  if (e == cudaSuccess) return nullptr;
+  s.capturing = nullptr;
+  free_graph(g);
+  return text(e);
+}
+
+const char* capture_end(void** graph, int32_t* nodes) {
+  State& s = state();
+  Graph* const g = s.capturing;
+  s.capturing = nullptr;
+  *graph = g;
+  if (const char* e = text(cudaStreamEndCapture(s.stream, &g->graph))) return e;
+  size_t n = 0;
+  if (const char* e = text(cudaGraphGetNodes(g->graph, nullptr, &n))) return e;
+  *nodes = static_cast<int32_t>(n);
+  return text(cudaGraphInstantiate(&g->exec, g->graph, 0));
+}
+
+const char* replay(void* graph, const Live* live) {
+  Graph* const g = static_cast<Graph*>(graph);
+  set_live<<<1, 1, 0, state().stream>>>(g->live, *live);
+  if (const char* e = launched()) return e;
+  return text(cudaGraphLaunch(g->exec, state().stream));
+}
+
+// ---- Timing ----
+
+const char* timer_start() {
+  State& s = state();
+  return s.emulated ? nullptr : text(cudaEventRecord(s.start, s.stream));
+}
+const char* timer_stop(double* ns) {
+  State& s = state();
+  *ns = 0;
+  if (s.emulated) return nullptr;
+  if (const char* e = text(cudaEventRecord(s.stop, s.stream))) return e;
+  if (const char* e = text(cudaEventSynchronize(s.stop))) return e;
+  float ms = 0;
+  const char* e = text(cudaEventElapsedTime(&ms, s.start, s.stop));
+  *ns = static_cast<double>(ms) * 1e6;
+  return e;
+}
+
+Function find(const char* op) {
+  for (const Registration* r = state().ops; r; r = r->next)
+    if (!std::strcmp(r->op, op)) return r->f;
+  return nullptr;
+}
+const char* op_name(int32_t i) {
+  const Registration* r = state().ops;
+  for (; r && i > 0; --i) r = r->next;
+  return r ? r->op : nullptr;
+}
+
+}  // namespace
+
+cudaStream_t stream() { return state().stream; }
+bool emulated() { return state().emulated; }
+bool capturing() { return state().capturing != nullptr; }
+void* allocate_forever(int64_t bytes) { return fresh(bytes); }
+
+const char* fail(const char* format, ...) {
+  thread_local char buffer[512];
+  va_list args;
+  va_start(args, format);
+  std::vsnprintf(buffer, sizeof buffer, format, args);
+  va_end(args);
+  return buffer;
+}
+
+const char* launched() { return text(cudaGetLastError()); }
+
+const char* copy_out(void* to, const void* from, int64_t n) {
+  return copy_bytes(to, from, n, cudaMemcpyDeviceToHost, true);
+}
+
+void* allocate(int64_t bytes) {
+  State& s = state();
+  const int64_t size = size_class(bytes);
+  const std::lock_guard lock(s.mutex);
+  Pool& pool = s.capturing ? s.capturing->pool : s.pool;
+  void* p = nullptr;
+  if (auto& blocks = pool.free[size]; !blocks.empty()) {
+    p = blocks.back();
+    blocks.pop_back();
+    s.stats.cached -= size;
+  } else {
+    p = fresh(size);
+    if (!p) return nullptr;
+    s.stats.reserved += size;
+    if (s.capturing) {
+      pool.owned.push_back({p, size});
+      s.owner[p] = &pool;
+    }
+  }
+  s.stats.live += bytes;
+  s.stats.peak = std::max(s.stats.peak, s.stats.live);
+  ++s.stats.allocations;
+  if (s.poison) {  // not-a-number in every element that a kernel leaves out
+    if (s.emulated) std::memset(p, 0xff, static_cast<size_t>(size));
+    else cudaMemsetAsync(p, 0xff, static_cast<size_t>(size), s.stream);
+  }
+  return p;
+}
+
+void deallocate(void* p, int64_t bytes) {
+  State& s = state();
+  const int64_t size = size_class(bytes);
+  const std::lock_guard lock(s.mutex);
+  const auto owner = s.owner.find(p);
+  Pool* pool = owner != s.owner.end() ? owner->second : &s.pool;
+  if (s.capturing && pool == &s.pool) {
+    // The graph may use the block again, so from now on it is the graph's.
+    pool = &s.capturing->pool;
+    pool->owned.push_back({p, size});
+    s.owner[p] = pool;
+  }
+  pool->free[size].push_back(p);
+  s.stats.live -= bytes;
+  s.stats.cached += size;
+}
+
+Registration::Registration(const char* o, Function f) : op(o), f(f), next(state().ops) {
+  state().ops = this;
+}
+
+}  // namespace wattle::device
+
+extern "C" __attribute__((visibility("default"))) const wattle::device::Backend*
+wattle_backend_query(uint32_t, wattle::device::Probe* out) {
+  using namespace wattle::device;
+  static Backend b;
+  b.properties = properties, b.use_device = use_device;
+  b.allocate = allocate, b.deallocate = deallocate;
+  b.memory = memory, b.reset_peak = reset_peak, b.release_cached = release_cached;
+  b.copy_in = copy_in, b.copy_out = copy_out, b.copy = copy, b.fill = fill;
+  b.synchronize = synchronize, b.find = find, b.op_name = op_name;
+  b.capture_begin = capture_begin, b.capture_end = capture_end;
+  b.replay = replay, b.free_graph = free_graph;
+  b.timer_start = timer_start, b.timer_stop = timer_stop;
+  probe(out);
+  return &b;
+}

@@ -1,0 +1,23 @@
+// What a call can ask of the plugin (core/cuda/runtime.cu).
+#pragma once
+#include <driver_types.h>
+
+#include <cstdint>
+
+namespace wattle::device {
+
+cudaStream_t stream();
+bool emulated();
+bool capturing();
+/// Keeps a text and returns it: return fail("k is %d, expected ...", k);
+const char* fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
+/// Null, or what the last launch went wrong with.
+const char* launched();
+/// From the pool; null when there is no memory left.
+void* allocate(int64_t bytes);
+void deallocate(void* p, int64_t bytes);
+/// Outside of the pool and of every graph, for as long as the process lives.
+void* allocate_forever(int64_t bytes);
+const char* copy_out(void* to, const void* from, int64_t bytes);
+
+}  // namespace wattle::device

@@ -1,0 +1,285 @@
+// Device code of spiking neurons: a thread a neuron, all steps in one launch, the state in a
+// register. The equations are those of snn/neuron_rule.h and snn/neuron_grad.h, as written.
+#include "core/cuda/each.cuh"
+
+namespace wattle::device {
+namespace {
+
+WATTLE_HD float exp_of(float x) { return expf(x); }
+WATTLE_HD double exp_of(double x) { return ::exp(x); }
+WATTLE_HD float abs_of(float x) { return fabsf(x); }
+WATTLE_HD double abs_of(double x) { return ::fabs(x); }
+
+enum Kind : int32_t {
+  atan_kind,
+  sigmoid_kind,
+  fast_sigmoid_kind,
+  super_spike_kind,
+  soft_sign_kind,
+  triangle_kind,
+  quadratic_kind,
+  rectangle_kind,
+  exponential_kind,
+  straight_through_kind
+};
+struct SurrogateRow {
+  const char* name;
+  double usual;
+};
+constexpr SurrogateRow surrogates[] = {
+    {"atan", 2},        {"sigmoid", 4},         {"fast_sigmoid", 25}, {"super_spike", 1},
+    {"soft_sign", 2},   {"triangle", 0.3},      {"quadratic", 1},     {"rectangle", 1},
+    {"exponential", 1}, {"straight_through", 1}};
+
+// What stands for the derivative of the step at u (snn/surrogate.h).
+struct Surrogate {
+  int32_t kind = -1;
+  double a = 0;
+  explicit Surrogate(const Launch& l) {
+    const double slope = number(l, "slope");
+    for (int i = 0; i < 10; ++i)
+      if (says(l, "surrogate", surrogates[i].name))
+        kind = i, a = slope == 0 ? surrogates[i].usual : slope;
+  }
+  template <class T>
+  WATTLE_HD T operator()(T u) const {
+    const T one(1);
+    switch (kind) {
+      case atan_kind: {
+        const T t = u * T(1.5707963267948966 * a);
+        return T(a / 2) / (one + t * t);
+      }
+      case sigmoid_kind: {
+        const T e = exp_of(abs_of(u) * T(-a)), d = one + e;
+        return e * T(a) / (d * d);
+      }
+      case fast_sigmoid_kind: {
+        const T d = one + abs_of(u) * T(a);
+        return one / (d * d);
+      }
+      case super_spike_kind: {
+        const T d = one + abs_of(u);
+        return T(a) / (d * d);
+      }
+      case soft_sign_kind: {
+        const T d = T(1 / a) + abs_of(u);
+        return T(1 / (2 * a)) / (d * d);
+      }
+      case triangle_kind: {
+        const T d = one - abs_of(u);
+        return d > T(0) ? d * T(a) : T(0);
+      }
+      case quadratic_kind: {
+        const T d = T(a) - abs_of(u) * T(a * a);
+        return d > T(0) ? d : T(0);
+      }
+      case rectangle_kind: return abs_of(u) < T(1 / (2 * a)) ? T(a) : T(0);
+      case exponential_kind: return exp_of(abs_of(u) * T(-1 / a)) * T(1 / (2 * a));
+      default: return one;
+    }
+  }
+};
+
+enum Charge : int32_t { integrate, lif, lif_plain, lif_rest, leaky };
+enum Reset : int32_t { hard, soft, none };
+
+struct Rule {
+  int32_t charge, reset;
+  bool strict, delayed, detach, learned;
+  double v_th, v_reset, tau, d;
+  Surrogate surrogate;
+  Rule(const Launch& l, bool has_decay) : surrogate(l) {
+    reset = says(l, "reset", "hard") ? hard : says(l, "reset", "soft") ? soft : none;
+    v_th = number(l, "v_th"), v_reset = number(l, "v_reset"), tau = number(l, "tau");
+    strict = integer(l, "strict"), delayed = integer(l, "delayed");
+    detach = integer(l, "detach_reset"), learned = has_decay;
+    const bool rests_at_0 = reset != hard || v_reset == 0;
+    if (says(l, "charge", "integrate")) charge = integrate;
+    else if (says(l, "charge", "leaky")) charge = leaky;
+    else if (integer(l, "decay_input")) charge = lif;
+    else charge = rests_at_0 && !integer(l, "by_difference") ? lif_plain : lif_rest;
+    d = charge == leaky ? number(l, "beta") : 1 / tau;
+  }
+  WATTLE_HD double start() const { return reset == hard ? v_reset : 0; }
+};
+
+template <class T>
+struct Equations {
+  Rule r;
+  const T* decay;  // one number in device memory, or null
+  WATTLE_HD T d() const { return decay ? *decay : T(r.d); }
+  WATTLE_HD T keep() const {
+    if (!decay) return T(1 - r.d);
+    return r.charge != integrate && r.charge != leaky ? T(1) - *decay : T(0);
+  }
+  WATTLE_HD bool fires(T h) const { return r.strict ? h > T(r.v_th) : h >= T(r.v_th); }
+  WATTLE_HD T over_tau(T x) const { return r.learned ? x * d() : x / T(r.tau); }
+  WATTLE_HD T charged(T v, T x) const {
+    switch (r.charge) {
+      case integrate: return v + x;
+      case lif: return v + over_tau(x - (v - T(r.start())));
+      case lif_plain: return v * keep() + x;
+      case lif_rest: return v - over_tau(v - T(r.start())) + x;
+      default: return v * d() + x;
+    }
+  }
+  WATTLE_HD T after_reset(T h) const {
+    if (r.reset == none) return h;
+    if (r.reset == hard) return fires(h) ? T(r.v_reset) : h;
+    return h - (fires(h) ? T(r.v_th) : T(0));
+  }
+  WATTLE_HD T charge_from(T v) const { return r.delayed && r.reset == hard ? after_reset(v) : v; }
+  WATTLE_HD T potential(T v, T x) const {
+    const T h = charged(charge_from(v), x);
+    if (!r.delayed || r.reset != soft) return h;
+    return h - (fires(v) ? T(r.v_th) : T(0));
+  }
+  WATTLE_HD T state(T h) const { return r.delayed ? h : after_reset(h); }
+
+  // ---- backwards (snn/neuron_grad.h) ----
+  WATTLE_HD T k() const { return r.charge == leaky ? d() : keep(); }
+  WATTLE_HD T through_charge(T g) const { return r.charge == integrate ? g : g * k(); }
+  WATTLE_HD T through_reset(T g, T h, T sg) const {
+    if (r.reset == none || (r.reset == soft && r.detach)) return g;
+    if (r.reset == soft) return g * (T(1) - sg * T(r.v_th));
+    const T stays = fires(h) ? T(0) : T(1);
+    return g * (r.detach ? stays : stays + (T(r.v_reset) - h) * sg);
+  }
+  WATTLE_HD T back(T g, T h, T sg) const {
+    if (!r.delayed || r.reset != soft) return through_reset(through_charge(g), h, sg);
+    if (r.detach) return through_charge(g);
+    return g * ((r.charge == integrate ? T(1) : k()) - sg * T(r.v_th));
+  }
+  WATTLE_HD T last(T gv, T h, T sg) const { return r.delayed ? gv : through_reset(gv, h, sg); }
+  WATTLE_HD T to_x(T g) const { return r.charge == lif ? g * d() : g; }
+  WATTLE_HD T to_start(T g, T v0, T sg) const {
+    return r.delayed ? back(g, v0, sg) : through_charge(g);
+  }
+  WATTLE_HD T by_decay(T h, T v) const {
+    const T from = charge_from(v);
+    if (r.charge == lif_plain) return T(0) - from;
+    if (r.charge == lif_rest) return T(r.start()) - from;
+    if (r.charge == leaky) return from;
+    const T charged = r.delayed && r.reset == soft ? h + (fires(v) ? T(r.v_th) : T(0)) : h;
+    return (charged - from) / d();
+  }
+};
+
+template <class T>
+struct Forward {
+  Equations<T> q;
+  int64_t steps, n, x_step;
+  const T *x, *v0;
+  T *spikes, *v_end, *h_all;
+  WATTLE_HD void operator()(int64_t i) const {
+    T v = v0 ? v0[i] : T(q.r.start());
+    for (int64_t t = 0; t < steps; ++t) {
+      const T h = q.potential(v, x[t * x_step + i]);
+      spikes[t * n + i] = q.fires(h) ? T(1) : T(0);
+      h_all[t * n + i] = h;
+      v = q.state(h);
+    }
+    v_end[i] = v;
+  }
+};
+
+template <class T>
+struct Backward {
+  Equations<T> q;
+  int64_t steps, n;
+  bool same_input;
+  const T *gs, *gv, *gh_all, *h_all, *v0;
+  T *gx, *gv0, *by_decay;  // by_decay: [n], null unless the decay is learned
+  WATTLE_HD T slope(T h) const { return q.r.surrogate(h - T(q.r.v_th)); }
+  WATTLE_HD void operator()(int64_t i) const {
+    const T start = v0 ? v0[i] : T(q.r.start());
+    T gh = gv ? gv[i] : T(0), sum_x = 0, sum_d = 0;
+    for (int64_t t = steps; t-- > 0;) {
+      const int64_t at = t * n + i;
+      const T h = h_all[at], sg = slope(h);
+      gh = t == steps - 1 ? q.last(gh, h, sg) : q.back(gh, h, sg);
+      if (gs) gh = gh + gs[at] * sg;
+      if (gh_all) gh = gh + gh_all[at];
+      if (same_input) sum_x = sum_x + q.to_x(gh);
+      else gx[at] = q.to_x(gh);
+      if (by_decay) sum_d = sum_d + gh * q.by_decay(h, t > 0 ? q.state(h_all[at - n]) : start);
+    }
+    if (same_input) gx[i] = sum_x;
+    const bool start_fires = q.r.delayed && q.r.reset != none;
+    if (steps > 0) gh = q.to_start(gh, start, start_fires ? slope(start) : T(0));
+    gv0[i] = gh;
+    if (by_decay) by_decay[i] = sum_d;
+  }
+};
+
+template <class T>
+struct Total {
+  const T* x;  // null = nothing to add
+  T* y;
+  struct Acc {
+    T v;
+  };
+  WATTLE_HD Acc start() const { return {T(0)}; }
+  WATTLE_HD void take(Acc& a, int64_t, int64_t i) const { a.v += x[i]; }
+  WATTLE_HD void merge(Acc& a, const Acc& b) const { a.v += b.v; }
+  WATTLE_HD void store(int64_t, const Acc& a) const { y[0] = a.v; }
+};
+
+template <class T>
+struct Fire {
+  bool strict;
+  const T* u;
+  T* s;
+  WATTLE_HD void operator()(int64_t i) const {
+    s[i] = (strict ? u[i] > T(0) : u[i] >= T(0)) ? T(1) : T(0);
+  }
+};
+template <class T>
+struct FireGrad {
+  Surrogate surrogate;
+  const T *g, *u;
+  T* gu;
+  WATTLE_HD void operator()(int64_t i) const { gu[i] = g[i] * surrogate(u[i]); }
+};
+
+}  // namespace
+
+WATTLE_DEVICE_OP(neuron) {
+  if (l.out[0].dtype != l.in[0].dtype)
+    return fail("packed spikes have no device code yet; leave the attribute out at the dtype of x");
+  const int64_t steps = integer(l, "steps"), n = l.out[1].numel;
+  return floating(l, l.in[0].dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    const Equations<T> q{Rule(l, has(l, 2)), in<T>(l, 2)};
+    return each(n, Forward<T>{q, steps > 0 ? steps : l.in[0].size[0], n, steps > 0 ? 0 : n,
+                              in<T>(l, 0), in<T>(l, 1), out<T>(l, 0), out<T>(l, 1), out<T>(l, 2)});
+  });
+}
+WATTLE_DEVICE_OP(neuron_grad) {
+  const int64_t n = l.out[1].numel, steps = l.in[3].size[0];
+  return floating(l, l.in[3].dtype, [&](auto t) -> const char* {
+    using T = typename decltype(t)::type;
+    const Equations<T> q{Rule(l, has(l, 5)), in<T>(l, 5)};
+    const Scratch held(q.r.learned ? n * static_cast<int64_t>(sizeof(T)) : 0);
+    T* const parts = q.r.learned ? held.template as<T>() : nullptr;
+    if (const char* e = each(n, Backward<T>{q, steps, n, integer(l, "steps") > 0, in<T>(l, 0),
+                                            in<T>(l, 1), in<T>(l, 2), in<T>(l, 3), in<T>(l, 4),
+                                            out<T>(l, 0), out<T>(l, 1), parts}))
+      return e;
+    return fold(1, parts ? n : 0, Total<T>{parts, out<T>(l, 2)});
+  });
+}
+WATTLE_DEVICE_OP(fire) {
+  return floating(l, l.in[0].dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    return each(l.in[0].numel, Fire<T>{integer(l, "strict") != 0, in<T>(l, 0), out<T>(l, 0)});
+  });
+}
+WATTLE_DEVICE_OP(fire_grad) {
+  return floating(l, l.in[0].dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    return each(l.in[0].numel, FireGrad<T>{Surrogate(l), in<T>(l, 0), in<T>(l, 1), out<T>(l, 0)});
+  });
+}
+
+}  // namespace wattle::device

@@ -1,0 +1,175 @@
+// wattle bench cuda: training steps, products and convolutions on a GPU. As a worker it takes
+// orders on standard input, so that bench/cuda_against_pytorch.py can run a peer in turn with it
+// and read the energy counter around both.
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <sstream>
+
+#include "core/counters.h"
+#include "core/cuda.h"
+#include "core/rng.h"
+#include "green/captured_step.h"
+#include "green/trainer.h"
+#include "tools/cli.h"
+
+namespace wattle::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point t) {
+  return std::chrono::duration<double>(Clock::now() - t).count();
+}
+
+// A net, its optimiser and a batch on the device; a captured step when it is asked for.
+struct StepBench {
+  std::shared_ptr<nn::Sequential> net;
+  std::unique_ptr<nn::Optimizer> optimizer;
+  Tensor images, labels;
+  std::unique_ptr<green::CapturedStep> captured;
+
+  StepBench(const green::NetSpec& spec, const green::ImageSpec& image, int64_t batch) {
+    const Device d = cuda::device();
+    manual_seed(0);
+    net = green::make_net(spec, image);
+    net->to(d);
+    optimizer = nn::make_optimizer("adam", net->named_parameters(), 1e-3);
+    Tensor x = Tensor::empty({batch, image.channels, image.height, image.height}, DType::u8);
+    for (int64_t i = 0; i < x.numel(); ++i)
+      x.data<uint8_t>()[i] = static_cast<uint8_t>(below_at(1, static_cast<uint64_t>(i), 256));
+    Tensor y = Tensor::empty({batch}, DType::i64);
+    for (int64_t i = 0; i < batch; ++i)
+      y.data<int64_t>()[i] = static_cast<int64_t>(below_at(2, static_cast<uint64_t>(i), 10));
+    images = x.to(d);
+    labels = y.to(d);
+  }
+  void eager() { green::train_step(*net, *optimizer, images, labels); }
+  void graphed() {
+    if (!captured) {
+      eager();
+      captured = std::make_unique<green::CapturedStep>(
+          cuda::device(), *optimizer, images, labels, [this](const Tensor& a, const Tensor& b) {
+            return green::train_step(*net, *optimizer, a, b);
+          });
+      captured->run(images, labels);
+    }
+    captured->run_again();
+  }
+};
+
+// Runs fn for about `seconds`, waiting every `chunk` calls; prints calls and seconds.
+template <class F>
+void run_for(double seconds, F&& fn) {
+  for (int i = 0; i < 5; ++i) fn();
+  cuda::synchronize();
+  int64_t calls = 0;
+  const auto start = Clock::now();
+  do {
+    for (int i = 0; i < 50; ++i) fn();
+    calls += 50;
+    cuda::synchronize();
+  } while (seconds_since(start) < seconds);
+  std::printf("calls %lld seconds %.6f\n", static_cast<long long>(calls), seconds_since(start));
+}
+
+Tensor random(const Shape& s) {
+  const DefaultDevice here(cuda::device());
+  return normal(s);
+}
+
+struct Worker {
+  std::map<std::string, std::unique_ptr<StepBench>> steps;
+
+  // "step fashion-mnist cnn 3 1 1 batch 128 eager seconds 1"
+  void step(std::istringstream& w) {
+    std::string dataset, net, word, mode;
+    int linear = 0, conv = 0, relu = 0;
+    int64_t batch = 0;
+    double seconds = 0;
+    w >> dataset >> net >> linear >> conv >> relu >> word >> batch >> mode >> word >> seconds;
+    if (!w) throw value_error("step: malformed order");
+    auto& s = steps[str(dataset, net, linear, conv, relu, " ", batch)];
+    if (!s)
+      s = std::make_unique<StepBench>(green::NetSpec{net, linear, conv, relu != 0},
+                                      green::image_spec(dataset), batch);
+    if (mode == "graph") run_for(seconds, [&] { s->graphed(); });
+    else run_for(seconds, [&] { s->eager(); });
+  }
+  // "gemm M N K seconds S"
+  void gemm(std::istringstream& w) {
+    int64_t m = 0, n = 0, k = 0;
+    std::string word;
+    double seconds = 0;
+    w >> m >> n >> k >> word >> seconds;
+    const Tensor a = random({m, k}), b = random({k, n});
+    run_for(seconds, [&] { matmul(a, b); });
+  }
+  // "conv PASS N C H K R stride padding seconds S"; PASS is forward, input or weight
+  void conv(std::istringstream& w) {
+    std::string pass, word;
+    int64_t n = 0, c = 0, h = 0, k = 0, r = 0, stride = 1, padding = 0;
+    double seconds = 0;
+    w >> pass >> n >> c >> h >> k >> r >> stride >> padding >> word >> seconds;
+    const Tensor x = random({n, c, h, h}), weight = random({k, c, r, r});
+    const Tensor y = conv2d(x, weight, {}, stride, padding);
+    if (pass == "forward") return run_for(seconds, [&] { conv2d(x, weight, {}, stride, padding); });
+    const OpBase& op = find_op(pass == "input" ? "conv2d_grad_input" : "conv2d_grad_weight");
+    const std::shared_ptr<void> attr = op.make_attr();
+    op.set_attr(attr.get(), "stride", std::to_string(stride));
+    op.set_attr(attr.get(), "padding", std::to_string(padding));
+    op.set_attr(attr.get(), "size", std::to_string(pass == "input" ? h : r));
+    const Tensor gy = random(y.shape());
+    const Tensors in{gy, pass == "input" ? weight : x};
+    run_for(seconds, [&] { apply(op, in, attr.get()); });
+  }
+  // "math tf32", "deterministic 0"
+  void order(const std::string& line) {
+    std::istringstream w(line);
+    std::string what, value;
+    w >> what;
+    if (what == "step") return step(w);
+    if (what == "gemm") return gemm(w);
+    if (what == "conv") return conv(w);
+    w >> value;
+    if (what == "math") cuda::set_math(cuda::math_from_name(value));
+    else if (what == "deterministic") cuda::set_deterministic(value == "1");
+    else
+      throw value_error(
+          str("found '", line, "', expected step, gemm, conv, math or deterministic"));
+    std::printf("ok\n");
+  }
+};
+
+}  // namespace
+
+void bench_cuda_worker() {
+  const Device d = cuda::device();
+  const cuda::DeviceInfo& i = cuda::status().devices[static_cast<size_t>(d.index)];
+  std::printf(
+      "ready {\"name\": \"wattle\", \"version\": \"0.1.0\", \"gpu\": \"%s\", \"uuid\": \"%s\"}\n",
+      i.name.c_str(), i.uuid.c_str());
+  std::fflush(stdout);
+  Worker w;
+  for (std::string line; std::getline(std::cin, line) && line != "quit";) {
+    try {
+      w.order(line);
+    } catch (const std::exception& e) { std::printf("error %s\n", e.what()); }
+    std::fflush(stdout);
+  }
+}
+
+// A short table by itself.
+void bench_cuda(int, bool) {
+  Worker w;
+  cuda::device();
+  for (const char* line :
+       {"step fashion-mnist cnn 3 1 1 batch 128 eager seconds 1",
+        "step fashion-mnist cnn 3 1 1 batch 128 graph seconds 1", "gemm 4096 4096 4096 seconds 1",
+        "conv forward 128 64 32 64 3 1 1 seconds 1"}) {
+    std::printf("%s: ", line);
+    w.order(line);
+  }
+}
+
+}  // namespace wattle::cli
