@@ -109,7 +109,10 @@ struct AddBias {
   const T* bias;
   T* y;
   int64_t plane, channels;
-  WATTLE_HD void operator()(int64_t i) const { y[i] += bias[i / plane % channels]; }
+  WATTLE_HD void operator()(int64_t i) const {
+    const int64_t q = quotient(i, plane);
+    y[i] += bias[q - quotient(q, channels) * channels];
+  }
 };
 
 // By cuDNN if it is a call for it; `*done` says whether it was.

@@ -10,8 +10,12 @@ struct Channels {
   explicit Channels(const View& x) : n(x.size[0]), c(x.size[1]), s(1) {
     for (int d = 2; d < x.rank; ++d) s *= x.size[d];
   }
+  WATTLE_HD int64_t of(int64_t i) const {
+    const int64_t q = quotient(i, s);
+    return q - quotient(q, c) * c;
+  }
   WATTLE_HD int64_t at(int64_t channel, int64_t i) const {
-    const int64_t q = i / s;
+    const int64_t q = quotient(i, s);
     return (q * c + channel) * s + (i - q * s);
   }
 };
@@ -67,7 +71,7 @@ struct Normalise {
   const T *x, *mean, *invstd, *weight, *bias;
   T* y;
   WATTLE_HD void operator()(int64_t i) const {
-    const int64_t c = i / d.s % d.c;
+    const int64_t c = d.of(i);
     const T k = weight ? weight[c] * invstd[c] : invstd[c], v = (x[i] - mean[c]) * k;
     y[i] = bias ? v + bias[c] : v;
   }
@@ -101,7 +105,7 @@ struct GradInput {
   T* gx;
   bool training;
   WATTLE_HD void operator()(int64_t i) const {
-    const int64_t c = i / d.s % d.c;
+    const int64_t c = d.of(i);
     const T count = T(d.n * d.s), k = weight ? weight[c] * invstd[c] : invstd[c];
     const T level = gbias[c] / count, slope = gweight[c] * invstd[c] / count;
     gx[i] = training ? k * (gy[i] - level - (x[i] - mean[c]) * slope) : k * gy[i];

@@ -64,9 +64,9 @@ Windows windows(const Launch& l, const View& x, const View& y) {
 struct Place {
   int64_t plane, h, w;
   WATTLE_HD Place(int64_t i, int64_t rows, int64_t cols) {
-    const int64_t q = i / cols;
+    const int64_t q = quotient(i, cols);
     w = i - q * cols;
-    plane = q / rows;
+    plane = quotient(q, rows);
     h = q - plane * rows;
   }
 };

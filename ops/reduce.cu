@@ -14,7 +14,7 @@ struct Split {
   WATTLE_HD static int64_t offset(int64_t i, int rank, const int64_t* size, const int64_t* stride) {
     int64_t o = 0;
     for (int d = rank - 1; d > 0; --d) {
-      const int64_t q = i / size[d];
+      const int64_t q = quotient(i, size[d]);
       o += (i - q * size[d]) * stride[d];
       i = q;
     }

@@ -149,6 +149,17 @@ struct Total {
   WATTLE_HD void store(int64_t, const Acc& a) const { y[0] = mean ? a.sum / a.count : a.sum; }
 };
 
+// Losses and total in one launch, where a block does both: a thread a column.
+template <class T>
+struct LossesAndTotal : Total<T> {
+  Losses<T> losses;
+  LossesAndTotal(const Total<T>& t, const Losses<T>& l) : Total<T>(t), losses(l) {}
+  WATTLE_HD void take(typename Total<T>::Acc& a, int64_t row, int64_t i) const {
+    losses(i, OneLane{});
+    Total<T>::take(a, row, i);
+  }
+};
+
 template <class T>
 struct CountTargets {
   Targets targets;
@@ -166,18 +177,27 @@ template <class T>
 struct LossGrad {
   Along at;
   Targets targets;
-  const T *gy, *p, *count;  // count: null unless the mean was taken
+  const T *gy, *p, *count;  // count: null unless the mean of many columns was taken
   T* gx;
-  bool none;
+  bool none, mean;
   WATTLE_HD void operator()(int64_t i) const {
-    const int64_t o = i / (at.n * at.inner), r = i - o * at.n * at.inner;
-    const int64_t column = o * at.inner + r % at.inner, k = r / at.inner;
+    const int64_t o = quotient(i, at.n * at.inner), r = i - o * at.n * at.inner;
+    const int64_t k = quotient(r, at.inner), column = o * at.inner + (r - k * at.inner);
     const int64_t t = targets.at(column);
-    const T w = none ? gy[column] : count ? gy[0] / *count : gy[0];
+    T share = none ? gy[column] : gy[0];
+    if (count) share /= *count;
+    else if (mean) share /= T(counted());
+    const T w = share;
     const double q =
         targets.smoothing / static_cast<double>(at.n) + (k == t ? 1 - targets.smoothing : 0);
     const bool exists = t >= 0 && t < at.n;
     gx[i] = t == targets.ignore ? T(0) : exists ? (p[i] - T(q)) * w : T(NAN);
+  }
+  // Few columns: every thread counts them, instead of a launch that does.
+  WATTLE_HD int64_t counted() const {
+    int64_t n = 0;
+    for (int64_t c = 0; c < at.columns(); ++c) n += targets.at(c) != targets.ignore;
+    return n;
   }
 };
 
@@ -232,10 +252,13 @@ WATTLE_DEVICE_OP(cross_entropy) {
     using T = typename decltype(tag)::type;
     const Scratch held(none ? 0 : n * static_cast<int64_t>(sizeof(T)));
     T* const loss = none ? out<T>(l, 0) : held.template as<T>();
+    const Losses<T> losses{{at, in<T>(l, 0)}, targets, out<T>(l, 1), loss};
+    const Total<T> total{loss, targets, out<T>(l, 0), says(l, "reduction", "mean")};
+    if (!none && at.n <= 64 && n < 2048) return fold(1, n, LossesAndTotal<T>(total, losses));
     if (const char* e = rows(n, at.n, Losses<T>{{at, in<T>(l, 0)}, targets, out<T>(l, 1), loss}))
       return e;
     if (none) return nullptr;
-    return fold(1, n, Total<T>{loss, targets, out<T>(l, 0), says(l, "reduction", "mean")});
+    return fold(1, n, total);
   });
 }
 WATTLE_DEVICE_OP(cross_entropy_grad) {
@@ -245,11 +268,11 @@ WATTLE_DEVICE_OP(cross_entropy_grad) {
   return floating(l, l.in[1].dtype, [&](auto tag) -> const char* {
     using T = typename decltype(tag)::type;
     const Scratch held(sizeof(T));
-    T* const count = mean ? held.template as<T>() : nullptr;
-    if (mean)
+    T* const count = mean && at.columns() > 512 ? held.template as<T>() : nullptr;
+    if (count)
       if (const char* e = fold(1, at.columns(), CountTargets<T>{targets, count})) return e;
     return each(l.out[0].numel, LossGrad<T>{at, targets, in<T>(l, 0), in<T>(l, 1), count,
-                                            out<T>(l, 0), says(l, "reduction", "none")});
+                                            out<T>(l, 0), says(l, "reduction", "none"), mean});
   });
 }
 WATTLE_DEVICE_OP(mse_loss) {

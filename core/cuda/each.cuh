@@ -62,17 +62,31 @@ T* out(const Launch& l, int i) {
   return i < l.outs ? static_cast<T*>(l.out[i].data) : nullptr;
 }
 
-/// Registers the device code of an op; the body gets `const Launch& l`.
+/// a / b of numbers that are not negative: a 64-bit division takes a GPU some forty instructions.
+WATTLE_HD int64_t quotient(int64_t a, int64_t b) {
+  if (((a | b) >> 32) == 0) return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
+  return a / b;
+}
+
+/// Registers the device code of an op; the body gets `const Launch& l`. Launches that wait to be
+/// joined to one (ops/optimizer.cu) go first.
 struct Registration {
   Registration(const char* op, Function f);
   const char* op;
   Function f;
   Registration* next;
 };
-#define WATTLE_DEVICE_OP(name)                                                              \
-  static const char* name##_on_device(const ::wattle::device::Launch& l);                   \
-  static const ::wattle::device::Registration name##_registration(#name, name##_on_device); \
+template <Function F>
+const char* after_pending(const Launch& l) {
+  const char* const e = flush_pending();
+  return e ? e : F(l);
+}
+#define WATTLE_DEVICE_OP_AS(name, wrapped)                                         \
+  static const char* name##_on_device(const ::wattle::device::Launch& l);          \
+  static const ::wattle::device::Registration name##_registration(#name, wrapped); \
   static const char* name##_on_device(const ::wattle::device::Launch& l)
+#define WATTLE_DEVICE_OP(name) \
+  WATTLE_DEVICE_OP_AS(name, ::wattle::device::after_pending<name##_on_device>)
 
 // ---- Types ----
 
@@ -309,7 +323,10 @@ const char* rows(int64_t count, int64_t n, F f) {
 /// A dim of a row-major tensor: element i of column c lies at base(c) + i * inner.
 struct Along {
   int64_t outer = 1, n = 1, inner = 1;
-  WATTLE_HD int64_t base(int64_t c) const { return c / inner * n * inner + c % inner; }
+  WATTLE_HD int64_t base(int64_t c) const {
+    const int64_t q = quotient(c, inner);
+    return q * n * inner + (c - q * inner);
+  }
   WATTLE_HD int64_t columns() const { return outer * inner; }
 };
 inline Along along(const View& x, int64_t dim) {

@@ -44,6 +44,7 @@ struct State {
   Graph* capturing = nullptr;
   Stats stats;
   Registration* ops = nullptr;
+  const char* (*flush)() = nullptr;
 };
 State& state() {
   static State* const s = new State;
@@ -74,10 +75,12 @@ void destroy(void* p) {
   else cudaFree(p);
 }
 
+const char* synchronize();
+
 void release_cached() {
   State& s = state();
+  synchronize();
   const std::lock_guard lock(s.mutex);
-  if (!s.emulated) cudaStreamSynchronize(s.stream);
   for (auto& [size, blocks] : s.pool.free)
     for (void* p : blocks) {
       destroy(p);
@@ -101,6 +104,7 @@ void reset_peak() {
 const char* copy_bytes(void* to, const void* from, int64_t n, cudaMemcpyKind kind, bool wait) {
   State& s = state();
   if (n == 0) return nullptr;
+  if (const char* e = flush_pending()) return e;
   if (s.emulated) {
     std::memcpy(to, from, static_cast<size_t>(n));
     return nullptr;
@@ -126,6 +130,7 @@ struct Fill {
 };
 const char* fill(void* to, int64_t n, int32_t dtype, double value) {
   Launch l;
+  if (const char* e = flush_pending()) return e;
   return any_type(l, dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     return each(n, Fill<T>{static_cast<T*>(to), static_cast<T>(value)});
@@ -133,6 +138,7 @@ const char* fill(void* to, int64_t n, int32_t dtype, double value) {
 }
 
 const char* synchronize() {
+  if (const char* e = flush_pending()) return e;
   return state().emulated ? nullptr : text(cudaStreamSynchronize(state().stream));
 }
 
@@ -267,8 +273,10 @@ const char* capture_begin(Live** live) {
 const char* capture_end(void** graph, int32_t* nodes) {
   State& s = state();
   Graph* const g = s.capturing;
+  const char* const left = flush_pending();
   s.capturing = nullptr;
   *graph = g;
+  if (left) return left;
   if (const char* e = text(cudaStreamEndCapture(s.stream, &g->graph))) return e;
   size_t n = 0;
   if (const char* e = text(cudaGraphGetNodes(g->graph, nullptr, &n))) return e;
@@ -278,6 +286,7 @@ const char* capture_end(void** graph, int32_t* nodes) {
 
 const char* replay(void* graph, const Live* live) {
   Graph* const g = static_cast<Graph*>(graph);
+  if (const char* e = flush_pending()) return e;
   set_live<<<1, 1, 0, state().stream>>>(g->live, *live);
   if (const char* e = launched()) return e;
   return text(cudaGraphLaunch(g->exec, state().stream));
@@ -292,6 +301,7 @@ const char* timer_start() {
 const char* timer_stop(double* ns) {
   State& s = state();
   *ns = 0;
+  if (const char* e = flush_pending()) return e;
   if (s.emulated) return nullptr;
   if (const char* e = text(cudaEventRecord(s.stop, s.stream))) return e;
   if (const char* e = text(cudaEventSynchronize(s.stop))) return e;
@@ -316,6 +326,8 @@ const char* op_name(int32_t i) {
 
 cudaStream_t stream() { return state().stream; }
 bool emulated() { return state().emulated; }
+const char* flush_pending() { return state().flush ? state().flush() : nullptr; }
+void set_flush(const char* (*flush)()) { state().flush = flush; }
 bool capturing() { return state().capturing != nullptr; }
 void* allocate_forever(int64_t bytes) { return fresh(bytes); }
 

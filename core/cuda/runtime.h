@@ -13,6 +13,9 @@ bool capturing();
 const char* fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 /// Null, or what the last launch went wrong with.
 const char* launched();
+/// Runs what waits to be launched together with more of its kind.
+const char* flush_pending();
+void set_flush(const char* (*flush)());
 /// From the pool; null when there is no memory left.
 void* allocate(int64_t bytes);
 void deallocate(void* p, int64_t bytes);
