@@ -167,6 +167,16 @@ State& state() {
   return *s;
 }
 
+static_assert(device::f64 == static_cast<int>(DType::f64) &&
+                  device::i64 == static_cast<int>(DType::i64) &&
+                  device::i32 == static_cast<int>(DType::i32) &&
+                  device::u8 == static_cast<int>(DType::u8) &&
+                  device::boolean == static_cast<int>(DType::boolean) &&
+                  device::i8 == static_cast<int>(DType::i8) &&
+                  device::bf16 == static_cast<int>(DType::bf16) &&
+                  device::fp16 == static_cast<int>(DType::fp16) && device::f32 == 0,
+              "core/launch.h has the numbers of core/dtype.h");
+
 device::View view(const Tensor& t) {
   device::View v;
   if (!t) return v;
@@ -296,9 +306,9 @@ std::unique_ptr<Graph> Graph::capture(const Callable<void()>& body) {
   return g;
 }
 
-void Graph::replay(const device::Live& live) {
+void Graph::replay(const device::Live& live, bool count) {
   check("replay", detail::backend().replay(graph_, &live));
-  counters().merge(counted_->made);
+  if (count) counters().merge(counted_->made);
 }
 
 Graph::~Graph() {

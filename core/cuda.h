@@ -80,8 +80,9 @@ class Graph {
   /// Records what `body` launches, without running it. Tensors that it makes stay at their
   /// addresses for as long as the graph lives; what it counts is counted by replay().
   static std::unique_ptr<Graph> capture(const Callable<void()>& body);
-  /// Runs it with these numbers in place of those that were captured. Asynchronous.
-  void replay(const device::Live& live);
+  /// Runs it with these numbers in place of those that were captured. Asynchronous. `count` false
+  /// leaves the counters alone: for measuring what counting costs.
+  void replay(const device::Live& live, bool count = true);
   int nodes() const { return nodes_; }
 
  private:

@@ -11,7 +11,17 @@ constexpr uint32_t abi = 1;
 constexpr int max_rank = 8, max_operands = 12, max_fields = 20;
 
 /// The element types that device code knows, under the numbers of DType.
-enum Type : int32_t { f32 = 0, f64 = 1, i64 = 2, i32 = 3, u8 = 4, boolean = 5, i8 = 7 };
+enum Type : int32_t {
+  f32 = 0,
+  f64 = 1,
+  i64 = 2,
+  i32 = 3,
+  u8 = 4,
+  boolean = 5,
+  i8 = 7,
+  bf16 = 8,
+  fp16 = 9
+};
 
 /// A tensor. data is null for an optional operand that is not given.
 struct View {

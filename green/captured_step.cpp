@@ -24,10 +24,10 @@ const Tensor& CapturedStep::run(const Tensor& images, const Tensor& labels) {
   return run_again();
 }
 
-const Tensor& CapturedStep::run_again() {
+const Tensor& CapturedStep::run_again(bool count) {
   Generator& random = default_generator();
   optimizer_.count_steps(1);
-  graph_->replay({optimizer_.lr, optimizer_.steps(), random.offset - first_offset_});
+  graph_->replay({optimizer_.lr, optimizer_.steps(), random.offset - first_offset_}, count);
   random.offset += drawn_;
   return loss_;
 }

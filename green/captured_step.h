@@ -21,7 +21,7 @@ class CapturedStep {
   /// the next run.
   const Tensor& run(const Tensor& images, const Tensor& labels);
   /// The same on the batch of the run before.
-  const Tensor& run_again();
+  const Tensor& run_again(bool count = true);
   int nodes() const { return graph_->nodes(); }  ///< launches of one step
 
  private:

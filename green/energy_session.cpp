@@ -49,12 +49,16 @@ std::string calibration_path() {
 
 void EnergyRun::begin(energy::Meter& meter, const std::string& name,
                       const energy::IdleBaseline& idle) {
-  cuda::synchronize();  // what was launched before belongs to what was before
   open_.emplace(meter, name, idle);
 }
 
+void EnergyRun::replace(const energy::WindowResult& r) {
+  open_.reset();
+  total_ = r;
+  first_ = false;
+}
+
 void EnergyRun::end() {
-  cuda::synchronize();
   const energy::WindowResult r = open_->end();
   open_.reset();
   if (first_) {
@@ -73,6 +77,7 @@ void EnergyRun::end() {
 EnergySession::EnergySession(double idle_s, std::shared_ptr<energy::Meter> meter)
     : meter_(meter ? std::move(meter)
                    : energy::Meter::probe(energy::probe_options_from_environment())) {
+  energy::set_device_sync([] { cuda::synchronize(); });
   if (meter_->available() && idle_s > 0) idle_ = energy::measure_idle(*meter_, idle_s);
   const std::string path = calibration_path();
   std::ifstream file(path);

@@ -19,6 +19,8 @@ class EnergyRun {
  public:
   void begin(energy::Meter& meter, const std::string& name, const energy::IdleBaseline& idle);
   void end();
+  /// Another measurement of the same work, in place of the windows.
+  void replace(const energy::WindowResult& r);
   /// Sum of all windows; unavailable when any of them was.
   const energy::WindowResult& total() const { return total_; }
 

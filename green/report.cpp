@@ -164,6 +164,7 @@ std::string settings_table(const Analysis& a) {
              row("Optimiser, learning rate",
                  str(s.optimizer, ", ", std::isfinite(s.lr) ? str(s.lr) : std::string("-"))),
              row("Seeds", seeds), row("Energy source", s.energy_source), row("Processor", s.cpu),
+             s.device == "cpu" ? std::string() : row("Device", s.device),
              row("Instruction set, threads", str(s.simd, ", ", s.threads)), row("Date", s.date),
              row("Version", s.version), "</tbody></table></div>\n");
 }

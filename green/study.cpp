@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/counters.h"
+#include "core/cuda.h"
 #include "core/parallel.h"
 #include "core/simd.h"
 #include "data/atomic_file.h"
@@ -15,6 +16,7 @@
 #include "green/ledger.h"
 #include "green/meta_cost.h"
 #include "green/mlflow_study.h"
+#include "green/replay_energy.h"
 #include "green/report.h"
 #include "green/study_files.h"
 #include "green/trainer.h"
@@ -45,6 +47,13 @@ std::vector<std::string> oddities(const StudyOptions& o) {
           "Nothing non-linear stands between linear layers, so the linear tail is an affine map."};
 }
 
+std::string device_text(const StudyOptions& o) {
+  const Device d = cuda::device_from_name(o.device);
+  if (d.kind != DeviceKind::cuda) return o.device;
+  const auto& gpu = cuda::status().devices[static_cast<size_t>(d.index)];
+  return str(gpu.name, " (", d, "), products of f32 numbers in ", o.math);
+}
+
 StudySettings settings_of(const StudyOptions& o, const data::Split& data,
                           const EnergySession& energy) {
   StudySettings s;
@@ -63,6 +72,7 @@ StudySettings settings_of(const StudyOptions& o, const data::Split& data,
   s.cpu = energy.host().cpu;
   s.simd = simd::level_name(simd::level());
   s.threads = num_threads();
+  s.device = device_text(o);
   s.date = now_iso();
   for (int i = 0; i < o.seeds; ++i) s.seeds.push_back(static_cast<uint64_t>(i));
   s.nets = o.nets;
@@ -166,6 +176,8 @@ class StudyRunner {
     t.batch = options_.batch;
     t.lr = options_.lr;
     t.seed = item.seed;
+    t.device = options_.device;
+    t.math = options_.math;
     if (options_.protocol == "fixed") t.schedule = "cosine";
     t.frozen_batches = t.batch_statistics_at_test = options_.protocol == "as-published";
     Trainer trainer(t, data_.train);
@@ -209,6 +221,10 @@ class StudyRunner {
       mlflow->flush();
     }
     if (stop_ && trainer.epoch() < options_.epochs && !run.diverged) return false;
+    if (trainer.captured() && energy_.measured() && options_.replay_seconds > 0 && !run.diverged)
+      energy.replace(energy_of_steps(measure_step(energy_.meter(), energy_.idle(),
+                                                  *trainer.captured(), options_.replay_seconds),
+                                     trainer.steps()));
     const Ledger ledger = energy_.ledger(counters(), module_kinds(trainer.net()), energy);
     run.epochs = static_cast<int>(trainer.epoch());
     run.seconds = seconds;

@@ -19,9 +19,13 @@ struct StudyOptions {
   /// bench/choose_rate.py), 3e-4 constant as published.
   double lr = 0;
   int seeds = 2;
-  std::vector<NetKey> nets;  ///< empty = default_nets()
-  std::string region;        ///< of the electricity, for grams; empty = none
-  std::string mlflow;        ///< address of a tracking server; empty = none
+  std::vector<NetKey> nets;                  ///< empty = default_nets()
+  std::string region;                        ///< of the electricity, for grams; empty = none
+  std::string mlflow;                        ///< address of a tracking server; empty = none
+  std::string device = "cpu", math = "f32";  ///< as in TrainOptions
+  /// On a GPU with a meter: each run's last step is repeated for so many seconds, and what it took
+  /// is the energy of the run's steps. 0 = the windows of the epochs, as on a CPU.
+  double replay_seconds = 2;
   std::string version = "0.1.0";
 };
 

@@ -92,6 +92,7 @@ std::string settings_difference(const StudySettings& a, const StudySettings& b) 
   note_difference(d, "cpu", a.cpu, b.cpu);
   note_difference(d, "simd", a.simd, b.simd);
   note_difference(d, "threads", a.threads, b.threads);
+  note_difference(d, "device", a.device, b.device);
   return d;
 }
 

@@ -102,6 +102,7 @@ struct StudySettings {
   std::string version;          ///< of wattle
   std::string cpu, simd;        ///< host CPU name; instruction set in use
   int threads = 0;
+  std::string device = "cpu";  ///< or the GPU's name and how it computes products of f32 numbers
 
   std::string date;  ///< of the first run, ISO 8601
   std::vector<uint64_t> seeds;

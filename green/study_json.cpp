@@ -52,6 +52,7 @@ Json to_json(const StudySettings& s) {
           {"cpu", s.cpu},
           {"simd", s.simd},
           {"threads", s.threads},
+          {"device", s.device},
           {"date", s.date},
           {"seeds", s.seeds},
           {"nets", nets},
@@ -69,6 +70,7 @@ StudySettings settings(const Json& j) {
   s.region = j.value("region", "");
   j.at("version").get_to(s.version);
   j.at("cpu").get_to(s.cpu), j.at("simd").get_to(s.simd), j.at("threads").get_to(s.threads);
+  s.device = j.value("device", "cpu");
   j.at("date").get_to(s.date), j.at("seeds").get_to(s.seeds);
   for (const Json& k : j.at("nets")) s.nets.push_back(net_key(k));
   j.at("oddities").get_to(s.oddities), j.at("notes").get_to(s.notes);

@@ -59,7 +59,7 @@ class Trainer {
   const Precision& precision() const { return precision_; }
   Device device() const { return device_; }
   /// The captured step, once there is one.
-  const CapturedStep* captured() const { return captured_.get(); }
+  CapturedStep* captured() { return captured_.get(); }
   const LossScaler& scaler() const { return scaler_; }
   /// Of int8_qat: ranges of what flows into each layer, for quant::quantize_.
   quant::InputRanges input_ranges() const { return qat_.ranges(); }

@@ -1,4 +1,7 @@
 // Device code of the elementwise ops: one functor each, equations in the op's own file.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include "core/cuda/each.cuh"
 
 namespace wattle::device {
@@ -196,6 +199,29 @@ struct Convert {
     else return static_cast<To>(x);
   }
 };
+WATTLE_HD __nv_bfloat16 half_of(float x, __nv_bfloat16) { return __float2bfloat16_rn(x); }
+WATTLE_HD __half half_of(float x, __half) { return __float2half_rn(x); }
+WATTLE_HD float largest(__nv_bfloat16) { return 3.38953138925153547590470800371487867e38f; }
+WATTLE_HD float largest(__half) { return 65504.0f; }
+// To the nearest, ties to even; what lies beyond the largest number becomes it if `saturate`.
+template <class H>
+struct ToHalf {
+  bool saturate;
+  template <class T>
+  WATTLE_HD H operator()(T x) const {
+    const float top = largest(H{}), v = static_cast<float>(x);
+    if (saturate && v > top) return half_of(top, H{});
+    if (saturate && v < -top) return half_of(-top, H{});
+    return half_of(v, H{});
+  }
+};
+template <class T>
+struct FromHalf {
+  template <class H>
+  WATTLE_HD T operator()(H x) const {
+    return static_cast<T>(static_cast<float>(x));
+  }
+};
 struct Copy {
   template <class T>
   WATTLE_HD T operator()(T x) const {
@@ -266,7 +292,35 @@ WATTLE_DEVICE_OP(contiguous) {
     return map<T, T>(l, Copy{});
   });
 }
+// bf16 and fp16 on one side, f32 or f64 on the other.
+static const char* cast_halves(const Launch& l) {
+  if (says(l, "rounding", "stochastic"))
+    return fail("rounding by chance has no device code; cast on the host");
+  const bool saturate = integer(l, "saturate") != 0;
+  const auto run = [&](auto half, auto wide) {
+    using H = typename decltype(half)::type;
+    using W = typename decltype(wide)::type;
+    if (l.in[0].dtype == l.out[0].dtype) return map<H, H>(l, Copy{});
+    if (l.in[0].dtype == bf16 || l.in[0].dtype == fp16) return map<W, H>(l, FromHalf<W>{});
+    return map<H, W>(l, ToHalf<H>{saturate});
+  };
+  const int32_t in = l.in[0].dtype, out = l.out[0].dtype;
+  const auto is_half = [](int32_t t) { return t == bf16 || t == fp16; };
+  if (is_half(in) && is_half(out) && in != out)
+    return fail("bf16 and fp16 are cast by way of f32 here");
+  const int32_t half = is_half(in) ? in : out;
+  return floating(l,
+                  is_half(in) && is_half(out) ? int32_t{f32}
+                  : is_half(in)               ? out
+                                              : in,
+                  [&](auto wide) {
+                    return half == bf16 ? run(Tag<__nv_bfloat16>{}, wide)
+                                        : run(Tag<__half>{}, wide);
+                  });
+}
 WATTLE_DEVICE_OP(cast) {
+  for (const int32_t t : {l.in[0].dtype, l.out[0].dtype})
+    if (t == bf16 || t == fp16) return cast_halves(l);
   return any_type(l, l.in[0].dtype, [&](auto from) {
     return any_type(l, l.out[0].dtype, [&](auto to) {
       using To = typename decltype(to)::type;

@@ -1,22 +1,26 @@
 // Device code of matmul and linear: cuBLASLt, or a thread an element where it refuses.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include "core/cuda/blas.h"
 #include "core/cuda/each.cuh"
 
 namespace wattle::device {
 namespace {
 
-template <class T, class A>
+// Sums are of type A, results of type Y.
+template <class T, class A, class Y = A>
 struct Product {
   Gemm g;
   WATTLE_HD void operator()(int64_t i) const {
     const int64_t b = i / (g.m * g.n), at = i - b * g.m * g.n, row = at / g.n, col = at - row * g.n;
     const T* const a = static_cast<const T*>(g.a.p) + b * g.a.batch_step + row * g.a.row;
     const T* const c = static_cast<const T*>(g.b.p) + b * g.b.batch_step + col * g.b.col;
-    A sum = g.bias ? static_cast<const A*>(g.bias)[col] : A(0);
+    const A bias = g.bias ? static_cast<A>(static_cast<const Y*>(g.bias)[col]) : A(0);
     A total = 0;
     for (int64_t k = 0; k < g.k; ++k)
       total += static_cast<A>(a[k * g.a.col]) * static_cast<A>(c[k * g.b.row]);
-    static_cast<A*>(g.c)[b * g.c_step + at] = total + sum;
+    static_cast<Y*>(g.c)[b * g.c_step + at] = static_cast<Y>(total + bias);
   }
 };
 
@@ -31,6 +35,9 @@ const char* product(const Launch& l, const Gemm& g) {
     l.kernel = "cublaslt";
     return blas_run(g);
   }
+  const int64_t all = g.batch * g.m * g.n;
+  if (g.dtype == bf16) return each(all, Product<__nv_bfloat16, float, __nv_bfloat16>{g});
+  if (g.dtype == fp16) return each(all, Product<__half, float, __half>{g});
   if (g.dtype == i8) return each(g.batch * g.m * g.n, Product<int8_t, int32_t>{g});
   return numeric(l, g.dtype, [&](auto t) {
     using T = typename decltype(t)::type;

@@ -20,7 +20,8 @@ struct Channels {
   }
 };
 
-// Mean and variance merged as in Chan, Golub, LeVeque 1983; moves the running statistics.
+// Mean and variance from sums of x - p and of its square, p an element of the channel: near the
+// mean, so that the difference of the sums keeps its digits. Moves the running statistics.
 template <class T>
 struct Statistics {
   Channels d;
@@ -28,29 +29,25 @@ struct Statistics {
   T *mean, *invstd, *running_mean, *running_var;
   double eps, momentum;
   struct Acc {
-    T n, mean, squares;
+    T sum, squares;
   };
-  WATTLE_HD Acc start() const { return {T(0), T(0), T(0)}; }
+  WATTLE_HD T pivot(int64_t channel) const { return x[channel * d.s]; }
+  WATTLE_HD Acc start() const { return {T(0), T(0)}; }
   WATTLE_HD void take(Acc& a, int64_t channel, int64_t i) const {
-    const T v = x[d.at(channel, i)], delta = v - a.mean;
-    a.n += T(1);
-    a.mean += delta / a.n;
-    a.squares += delta * (v - a.mean);
+    const T v = x[d.at(channel, i)] - pivot(channel);
+    a.sum += v;
+    a.squares += v * v;
   }
-  WATTLE_HD void merge(Acc& a, const Acc& b) const {
-    if (b.n == T(0)) return;
-    const T n = a.n + b.n, delta = b.mean - a.mean;
-    a.mean += delta * (b.n / n);
-    a.squares += b.squares + delta * delta * (a.n * b.n / n);
-    a.n = n;
-  }
+  WATTLE_HD void merge(Acc& a, const Acc& b) const { a.sum += b.sum, a.squares += b.squares; }
   WATTLE_HD void store(int64_t c, const Acc& a) const {
-    mean[c] = a.mean;
-    invstd[c] = T(1) / ::sqrt(a.squares / a.n + T(eps));
+    const T n = T(d.n * d.s), shift = a.sum / n, m = pivot(c) + shift;
+    const T about = a.squares - a.sum * shift, squares = about > T(0) ? about : T(0);
+    mean[c] = m;
+    invstd[c] = T(1) / ::sqrt(squares / n + T(eps));
     if (!running_mean) return;
     const T keep = T(1 - momentum), move = T(momentum);
-    running_mean[c] = keep * running_mean[c] + move * a.mean;
-    running_var[c] = keep * running_var[c] + move * (a.squares / (a.n - T(1)));
+    running_mean[c] = keep * running_mean[c] + move * m;
+    running_var[c] = keep * running_var[c] + move * (squares / (n - T(1)));
   }
 };
 

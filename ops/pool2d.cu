@@ -29,16 +29,18 @@ struct Axis {
   // Outputs that may cover input i: [first, last].
   WATTLE_HD int64_t first_over(int64_t i) const {
     const int64_t reach = (kernel - 1) * dilation, low = i + pad - reach;
-    return low <= 0 ? 0 : (low + stride - 1) / stride;
+    return low <= 0 ? 0 : quotient(low + stride - 1, stride);
   }
   WATTLE_HD int64_t last_over(int64_t i) const {
-    const int64_t o = (i + pad) / stride;
+    const int64_t o = quotient(i + pad, stride);
     return o < out ? o : out - 1;
   }
   // The tap of output o that reads input i, or -1.
   WATTLE_HD int64_t tap(int64_t o, int64_t i) const {
     const int64_t at = i - start(o);
-    return at >= 0 && at % dilation == 0 && at / dilation < kernel ? at / dilation : -1;
+    if (at < 0) return -1;
+    const int64_t k = dilation == 1 ? at : quotient(at, dilation);
+    return k < kernel && k * dilation == at ? k : -1;
   }
 };
 

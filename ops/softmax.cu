@@ -173,6 +173,7 @@ struct CountTargets {
   WATTLE_HD void store(int64_t, const Acc& a) const { *count = T(a.n); }
 };
 
+// A warp a column; few columns are counted by every warp, instead of by a launch.
 template <class T>
 struct LossGrad {
   Along at;
@@ -180,24 +181,26 @@ struct LossGrad {
   const T *gy, *p, *count;  // count: null unless the mean of many columns was taken
   T* gx;
   bool none, mean;
-  WATTLE_HD void operator()(int64_t i) const {
-    const int64_t o = quotient(i, at.n * at.inner), r = i - o * at.n * at.inner;
-    const int64_t k = quotient(r, at.inner), column = o * at.inner + (r - k * at.inner);
-    const int64_t t = targets.at(column);
-    T share = none ? gy[column] : gy[0];
-    if (count) share /= *count;
-    else if (mean) share /= T(counted());
-    const T w = share;
-    const double q =
-        targets.smoothing / static_cast<double>(at.n) + (k == t ? 1 - targets.smoothing : 0);
+  template <class L>
+  WATTLE_HD void operator()(int64_t column, L lanes) const {
+    T w = none ? gy[column] : gy[0];
+    if (count) w /= *count;
+    else if (mean) w /= T(counted(lanes));
+    const int64_t base = at.base(column), t = targets.at(column);
     const bool exists = t >= 0 && t < at.n;
-    gx[i] = t == targets.ignore ? T(0) : exists ? (p[i] - T(q)) * w : T(NAN);
+    for (int64_t k = lanes.first; k < at.n; k += lanes.step) {
+      const double q =
+          targets.smoothing / static_cast<double>(at.n) + (k == t ? 1 - targets.smoothing : 0);
+      const int64_t i = base + k * at.inner;
+      gx[i] = t == targets.ignore ? T(0) : exists ? (p[i] - T(q)) * w : T(NAN);
+    }
   }
-  // Few columns: every thread counts them, instead of a launch that does.
-  WATTLE_HD int64_t counted() const {
+  template <class L>
+  WATTLE_HD int64_t counted(L lanes) const {
     int64_t n = 0;
-    for (int64_t c = 0; c < at.columns(); ++c) n += targets.at(c) != targets.ignore;
-    return n;
+    for (int64_t c = lanes.first; c < at.columns(); c += lanes.step)
+      n += targets.at(c) != targets.ignore;
+    return lanes.sum(n);
   }
 };
 
@@ -271,8 +274,10 @@ WATTLE_DEVICE_OP(cross_entropy_grad) {
     T* const count = mean && at.columns() > 512 ? held.template as<T>() : nullptr;
     if (count)
       if (const char* e = fold(1, at.columns(), CountTargets<T>{targets, count})) return e;
-    return each(l.out[0].numel, LossGrad<T>{at, targets, in<T>(l, 0), in<T>(l, 1), count,
-                                            out<T>(l, 0), says(l, "reduction", "none"), mean});
+    const LossGrad<T> f{
+        at,  targets, in<T>(l, 0), in<T>(l, 1), count, out<T>(l, 0), says(l, "reduction", "none"),
+        mean};
+    return rows(at.columns(), at.n < 32 ? 32 : at.n, f);
   });
 }
 WATTLE_DEVICE_OP(mse_loss) {

@@ -125,9 +125,7 @@ TEST(Cuda, StatusSaysWhyThereIsNone) {
   EXPECT_FALSE(s.reason.empty());
   EXPECT_FALSE(s.message.empty());
   EXPECT_EQ(s.available, s.reason == "ready");
-  if (!s.available) {
-    EXPECT_THROW(cuda::device(), device_error);
-  }
+  if (!s.available) { EXPECT_THROW(cuda::device(), device_error); }
 }
 
 TEST(Cuda, CopiesThereAndBack) {
@@ -185,6 +183,26 @@ TEST(Cuda, AClassThatDoesNotExistGivesNotANumber) {
   const Tensor loss =
       cross_entropy(Tensor::zeros({2, 3}, DType::f32, d), Tensor::from<int64_t>({0, 3}, {2}).to(d));
   EXPECT_TRUE(std::isnan(loss.item()));
+}
+
+// bf16 and fp16: the codes of the host's codecs, and products of them within 1e-2.
+TEST(Cuda, HalvesAreTheHostsCodes) {
+  NEEDS_DEVICE();
+  const Device d = cuda::device();
+  Tensor x = normal({40, 64});
+  for (int i = 0; i < 6; ++i)
+    x.data<float>()[i] = std::vector<float>{1e39f, -1e39f, 7e4f, 1e-30f, 0, -0.0f}[size_t(i)];
+  const Tensor w = normal({24, 64}), b = normal({24});
+  for (DType t : {DType::bf16, DType::fp16}) {
+    const Tensor here = cast(x, t), there = cast(x.to(d), t);
+    EXPECT_EQ(here.values<float>(), there.values<float>()) << name(t);
+    EXPECT_EQ(cast(here, DType::f32).values<float>(), cast(there, DType::f32).values<float>());
+    const Tensor a = slice(here, 0, 8, 40), ad = slice(there, 0, 8, 40);
+    const Tensor y = linear(a, cast(w, t), cast(b, t));
+    const Tensor yd = linear(ad, cast(w.to(d), t), cast(b.to(d), t));
+    EXPECT_EQ(yd.dtype(), t);
+    EXPECT_LT(checks::relative_error(yd.to(cpu), cast(y, DType::f64)), 1e-2) << name(t);
+  }
 }
 
 // ---- What only a device can do ----
@@ -276,6 +294,109 @@ TEST(Cuda, ReplaysAreCounted) {
   const Row replayed = counters().total();
   EXPECT_EQ(eager.calls, replayed.calls);
   EXPECT_EQ(eager.cost, replayed.cost);
+}
+
+// Sizes at which the device code takes other ways than for the samples: several blocks a row,
+// warps, runs that are merged, cuDNN's kernels for many channels.
+struct Large {
+  const char* op;
+  std::vector<SampleIn> in;
+  std::vector<std::pair<const char*, const char*>> attr;
+  double limit = 1e-5;
+};
+
+std::string large_agrees(const Large& c) {
+  const OpBase& op = find_op(c.op);
+  const std::shared_ptr<void> attr = op.make_attr();
+  for (const auto& [name, text] : c.attr) op.set_attr(attr.get(), name, text);
+  Tensors in32, in64;
+  uint64_t seed = 11;
+  for (const SampleIn& s : c.in) {
+    if (s.fill == SampleIn::absent) {
+      in32.push_back({}), in64.push_back({});
+      continue;
+    }
+    Tensor x = Tensor::empty(s.shape, s.fill == SampleIn::integers ? DType::i64 : DType::f32);
+    ++seed;
+    for (int64_t i = 0; i < x.numel(); ++i) {
+      const double u = uniform_at(seed, static_cast<uint64_t>(i));
+      if (s.fill == SampleIn::integers) x.data<int64_t>()[i] = static_cast<int64_t>(u * s.hi);
+      else x.data<float>()[i] = static_cast<float>(s.lo + (s.hi - s.lo) * u);
+    }
+    in32.push_back(x);
+    in64.push_back(s.fill == SampleIn::integers ? x : cast(x, DType::f64));
+  }
+  const Tensors truth = apply(op, in64, attr.get());
+  const Tensors got = apply(op, on(cuda::device(), in32), attr.get());
+  for (size_t o = 0; o < truth.size(); ++o) {
+    const double e = checks::relative_error(got[o].to(cpu), truth[o]);
+    if (!(e <= (is_floating(got[o].dtype()) ? c.limit : 0)))
+      return str("result ", o, ": relative error ", e);
+  }
+  return {};
+}
+
+TEST(Cuda, LargeShapesAgree) {
+  NEEDS_A_REAL_DEVICE();
+  using S = SampleIn;
+  const auto ints = [](Shape s, double n) { return S{s, 0, n, S::integers}; };
+  const S none{{}, 0, 0, S::absent};
+  const std::vector<Large> cases = {
+      {"sum", {{{3000001}, 0, 1}}, {}},
+      {"sum", {{{5000, 301}, 0, 1}}, {{"dim", "0"}}},
+      {"sum", {{{64, 17, 33, 31}, 0, 1}}, {{"dim", "0,2,3"}}},
+      {"mean", {{{300, 70000}, 0, 1}}, {{"dim", "1"}}},
+      {"var", {{{7, 200003}, 5, 6}}, {{"dim", "1"}}},
+      {"max", {{{2000003}}}, {}},
+      {"max", {{{40, 3001}}}, {{"dim", "1"}}},
+      {"argmax", {{{900, 77}}}, {{"dim", "1"}}},
+      {"batch_norm",
+       {{{64, 16, 32, 32}, 3, 4}, {{16}}, {{16}, 0.5, 1}, {{16}}, {{16}}},
+       {{"training", "true"}}},
+      {"batch_norm_grad",
+       {{{64, 16, 32, 32}}, {{64, 16, 32, 32}}, {{16}}, {{16}, 0.5, 1}, {{16}}},
+       {{"training", "true"}}},
+      {"layer_norm", {{{600, 1000}}, {{1000}}, {{1000}}}, {{"normalized_shape", "1000"}}},
+      {"layer_norm_grad", {{{600, 1000}}, {{600, 1000}}, {{1000}}}, {{"normalized_shape", "1000"}}},
+      {"softmax", {{{700, 1500}, -5, 5}}, {}},
+      {"log_softmax_grad", {{{700, 1500}}, {{700, 1500}, -9, -5}}, {}},
+      {"cross_entropy", {{{5000, 1000}, -5, 5}, ints({5000}, 1000)}, {}},
+      {"cross_entropy", {{{300, 10}, -5, 5}, ints({300}, 10)}, {}},
+      {"cross_entropy_grad", {{{}, 1, 2}, {{5000, 100}, 0, 1}, ints({5000}, 100)}, {}},
+      {"sort", {{{3, 5003}}}, {}},
+      {"topk", {{{5, 4001}}}, {{"k", "9"}}},
+      {"embedding_grad", {{{3000, 65}}, ints({3000}, 50)}, {{"num_embeddings", "50"}}},
+      {"conv2d", {{{32, 256, 8, 8}}, {{256, 256, 3, 3}}, {{256}}}, {{"padding", "1"}}},
+      {"conv2d_grad_input",
+       {{{32, 256, 8, 8}}, {{256, 256, 3, 3}}},
+       {{"padding", "1"}, {"size", "8"}}},
+      {"conv2d_grad_weight",
+       {{{32, 256, 8, 8}}, {{32, 256, 8, 8}}},
+       {{"padding", "1"}, {"size", "3"}}},
+      {"linear", {{{513, 1025}}, {{769, 1025}}, {{769}}}, {}},
+      {"matmul", {{{6, 130, 257}}, {{6, 257, 99}}}, {}},
+      {"matmul", {{{6, 257, 130}}, {{257, 99}}}, {{"transpose_a", "true"}}},
+      {"max_pool2d", {{{16, 33, 30, 31}}}, {{"kernel_size", "3"}, {"stride", "2"}}},
+      {"avg_pool2d", {{{16, 33, 30, 31}}}, {{"kernel_size", "3"}, {"stride", "2"}}},
+      {"router_z_loss", {{{5000, 64}}}, {}},
+      {"balance_loss", {{{5000, 64}, 0, 1}, ints({5000, 4}, 64)}, {}},
+      {"counting_sort", {ints({5000, 4}, 64)}, {{"experts", "64"}}},
+      {"counting_sort", {ints({5000, 4}, 64)}, {{"experts", "64"}, {"capacity", "300"}}},
+  };
+  for (const Large& c : cases) {
+    std::string wrong;
+    try {
+      wrong = large_agrees(c);
+    } catch (const std::exception& e) { wrong = str("throws: ", e.what()); }
+    EXPECT_EQ(wrong, "") << c.op << " " << c.in[0].shape.str();
+  }
+  // What is measured to be fastest has to be as exact.
+  cuda::set_deterministic(false);
+  for (const Large& c : cases)
+    if (std::string(c.op).starts_with("conv2d")) {
+      EXPECT_EQ(large_agrees(c), "") << c.op << ", fastest kernel";
+    }
+  cuda::set_deterministic(true);
 }
 
 // |x - y| / |y| of a product of n^3 against the same in f64.

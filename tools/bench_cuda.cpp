@@ -1,6 +1,7 @@
 // wattle bench cuda: training steps, products and convolutions on a GPU. As a worker it takes
 // orders on standard input, so that bench/cuda_against_pytorch.py can run a peer in turn with it
 // and read the energy counter around both.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -45,7 +46,7 @@ struct StepBench {
     labels = y.to(d);
   }
   void eager() { green::train_step(*net, *optimizer, images, labels); }
-  void graphed() {
+  void graphed(bool count = true) {
     if (!captured) {
       eager();
       captured = std::make_unique<green::CapturedStep>(
@@ -54,7 +55,7 @@ struct StepBench {
           });
       captured->run(images, labels);
     }
-    captured->run_again();
+    captured->run_again(count);
   }
 };
 
@@ -94,15 +95,41 @@ struct Worker {
       s = std::make_unique<StepBench>(green::NetSpec{net, linear, conv, relu != 0},
                                       green::image_spec(dataset), batch);
     if (mode == "graph") run_for(seconds, [&] { s->graphed(); });
+    else if (mode == "uncounted") run_for(seconds, [&] { s->graphed(false); });
     else run_for(seconds, [&] { s->eager(); });
   }
-  // "gemm M N K seconds S"
+  // "profile <as step>": every op of a step, timed one by one
+  void profile(const std::string& rest) {
+    std::istringstream w(rest);
+    std::string dataset, net, word;
+    int linear = 0, conv = 0, relu = 0;
+    int64_t batch = 0;
+    w >> dataset >> net >> linear >> conv >> relu >> word >> batch;
+    if (!w) throw value_error("profile: malformed order");
+    StepBench s(green::NetSpec{net, linear, conv, relu != 0}, green::image_spec(dataset), batch);
+    for (int i = 0; i < 3; ++i) s.eager();
+    s.graphed();
+    cuda::set_timing(true);
+    counters().clear();
+    for (int i = 0; i < 20; ++i) s.eager();
+    cuda::set_timing(false);
+    std::vector<Row> rows = counters().rows();
+    std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.ns > b.ns; });
+    std::printf("%d launches in a captured step\n", s.captured->nodes());
+    for (const Row& r : rows)
+      std::printf("%9.2f us x%lld  %s %s %s %s\n", r.ns / 1e3 / double(r.calls),
+                  static_cast<long long>(r.calls / 20), counters().path(r.key.scope).c_str(),
+                  std::string(name(r.key.phase)).c_str(), r.key.op->name, r.key.kernel);
+    counters().clear();
+  }
+  // "gemm M N K seconds S"; in mode bf16 the operands and the result are bf16 tensors
   void gemm(std::istringstream& w) {
     int64_t m = 0, n = 0, k = 0;
     std::string word;
     double seconds = 0;
     w >> m >> n >> k >> word >> seconds;
-    const Tensor a = random({m, k}), b = random({k, n});
+    Tensor a = random({m, k}), b = random({k, n});
+    if (cuda::math() == cuda::Math::bf16) a = cast(a, DType::bf16), b = cast(b, DType::bf16);
     run_for(seconds, [&] { matmul(a, b); });
   }
   // "conv PASS N C H K R stride padding seconds S"; PASS is forward, input or weight
@@ -129,6 +156,7 @@ struct Worker {
     std::string what, value;
     w >> what;
     if (what == "step") return step(w);
+    if (what == "profile") return profile(line.substr(8));
     if (what == "gemm") return gemm(w);
     if (what == "conv") return conv(w);
     w >> value;
@@ -136,7 +164,7 @@ struct Worker {
     else if (what == "deterministic") cuda::set_deterministic(value == "1");
     else
       throw value_error(
-          str("found '", line, "', expected step, gemm, conv, math or deterministic"));
+          str("found '", line, "', expected step, profile, gemm, conv, math or deterministic"));
     std::printf("ok\n");
   }
 };

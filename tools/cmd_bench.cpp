@@ -30,6 +30,8 @@ void bench_snn_worker();
 void bench_formats_worker();
 void bench_cuda(int repeats, bool as_json);  // bench_cuda.cpp
 void bench_cuda_worker();
+void bench_closure(const green::NetSpec& spec, const std::string& dataset, int64_t batch,
+                   double seconds, bool as_json);            // bench_closure.cpp
 void bench_nvml(double seconds, double each, bool as_json);  // bench_nvml.cpp
 
 namespace {
@@ -183,6 +185,18 @@ void add_bench(CLI::App& app) {
              bench_snn_worker);
   add_paired(*c, "cuda", "Steps, products and convolutions on a GPU", bench_cuda,
              bench_cuda_worker);
+  auto* q = c->add_subcommand("closure",
+                              "On a GPU, whether the joules of a step's ops sum to the step's");
+  auto net = add_net_options(*q);
+  auto rows = std::make_shared<int64_t>(128);
+  auto length = std::make_shared<double>(1);
+  auto closure_json = std::make_shared<bool>(false);
+  q->add_option("--batch", *rows, "Images in a step")->capture_default_str()->check(positive());
+  q->add_option("--seconds", *length, "For which each op is repeated")
+      ->capture_default_str()
+      ->check(positive());
+  q->add_flag("--json", *closure_json, "As JSON");
+  q->callback([=] { bench_closure(net->net(), net->dataset, *rows, *length, *closure_json); });
   auto* n = c->add_subcommand("nvml", "A GPU's energy counter against its power, beside a load");
   auto seconds = std::make_shared<double>(60), each = std::make_shared<double>(6);
   auto as_json = std::make_shared<bool>(false);

@@ -229,6 +229,16 @@ void add_study(CLI::App& app) {
                 "cnn,densepoly3,denselinear3)");
   l->add_option("--protocol", o->protocol, "fixed, or as-published with the study's oddities")
       ->capture_default_str();
+  l->add_option("--device", o->device, "cpu, cuda or cuda:N (\"wattle info\" lists them)")
+      ->capture_default_str();
+  l->add_option("--math", o->math, "On cuda, products of f32 numbers in f32, tf32 or bf16 operands")
+      ->capture_default_str();
+  l->add_option(
+       "--replay", o->replay_seconds,
+       "On cuda with a meter, seconds for which each run's step is repeated to measure it; "
+       "0 = windows around epochs")
+      ->capture_default_str()
+      ->check(not_negative());
   l->add_flag("--full", *full, "The published 25 epochs");
   l->add_option(
       "--region", o->region,

@@ -25,6 +25,8 @@ struct Types {
 };
 Types types(const Gemm& g) {
   if (g.dtype == f64) return {CUDA_R_64F, CUDA_R_64F, CUBLAS_COMPUTE_64F, CUDA_R_64F};
+  if (g.dtype == bf16) return {CUDA_R_16BF, CUDA_R_16BF, CUBLAS_COMPUTE_32F, CUDA_R_32F};
+  if (g.dtype == fp16) return {CUDA_R_16F, CUDA_R_16F, CUBLAS_COMPUTE_32F, CUDA_R_32F};
   if (g.dtype == i8) return {CUDA_R_8I, CUDA_R_32I, CUBLAS_COMPUTE_32I, CUDA_R_32I};
   const cublasComputeType_t c = g.math == math_tf32   ? CUBLAS_COMPUTE_32F_FAST_TF32
                                 : g.math == math_bf16 ? CUBLAS_COMPUTE_32F_FAST_16BF
@@ -178,7 +180,8 @@ const char* choose(const Gemm& g, const Described& d, const cublasLtMatmulAlgo_t
 
 const char* blas_refusal(const Gemm& g) {
   Side a, b;
-  if (g.dtype != f32 && g.dtype != f64 && g.dtype != i8) return "the type is none of cuBLAS's";
+  if (g.dtype != f32 && g.dtype != f64 && g.dtype != i8 && g.dtype != bf16 && g.dtype != fp16)
+    return "the type is none of cuBLAS's";
   if (g.m == 0 || g.n == 0 || g.k == 0) return "empty";
   if (!side(g.a, g.m, g.k, &a) || !side(g.b, g.k, g.n, &b)) return "neither dim is dense";
   if (g.bias && g.dtype == f64) return "no bias epilogue in f64";

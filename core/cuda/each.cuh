@@ -125,6 +125,8 @@ const char* by_size(const Launch& l, int32_t dtype, G g) {
     case u8:
     case i8:
     case boolean: return g(Tag<uint8_t>{});
+    case bf16:
+    case fp16: return g(Tag<uint16_t>{});
     default: return fail("dtype number %d found, device code takes plain types", dtype);
   }
 }
@@ -213,17 +215,19 @@ struct OneRowEach {
     f.store(row, a);
   }
 };
+// The parts of every row merged: a warp a row.
 template <class F>
-struct JoinParts {
-  F f;
-  const typename F::Acc* partial;
-  int64_t parts;
-  WATTLE_HD void operator()(int64_t row) const {
-    typename F::Acc a = partial[row * parts];
-    for (int64_t p = 1; p < parts; ++p) f.merge(a, partial[row * parts + p]);
-    f.store(row, a);
+__global__ void __launch_bounds__(32)
+    join_parts(int64_t parts, F f, const typename F::Acc* __restrict__ partial) {
+  const int64_t row = blockIdx.x;
+  typename F::Acc a = f.start();
+  for (int64_t p = threadIdx.x; p < parts; p += 32) f.merge(a, partial[row * parts + p]);
+  for (int d = 16; d > 0; d >>= 1) {
+    const typename F::Acc other = shuffled(a, d);
+    f.merge(a, other);
   }
-};
+  if (threadIdx.x == 0) f.store(row, a);
+}
 
 /// `side_by_side`: neighbouring rows lie next to each other in memory, so that a thread a row reads
 /// whole lines.
@@ -252,7 +256,8 @@ const char* fold(int64_t rows, int64_t n, F f, bool side_by_side = false) {
   auto* const p = partial.as<typename F::Acc>();
   fold_block<<<grid, 256, 0, stream()>>>(n, part, f, p);
   if (const char* error = launched()) return error;
-  return each(rows, JoinParts<F>{f, p, parts});
+  join_parts<<<static_cast<unsigned>(rows), 32, 0, stream()>>>(parts, f, p);
+  return launched();
 }
 
 // ---- Rows: some lanes work on one row together ----
