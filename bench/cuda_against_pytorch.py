@@ -4,7 +4,7 @@
 Both sides are workers that sleep in read() until asked. Each row: one unrecorded request a side, then pairs in the order
 A B, B A, ...; a request runs for --seconds. Joules are the gain of the GPU's energy counter (NVML) around a request, read
 here for both sides alike. Ratios are theirs / ours (time) and ours / theirs (joules) of the medians of one pair.
-    cuda_against_pytorch.py [--wattle PATH] [--pairs 3] [--seconds 0.6] [--rows steps,gemm,conv] [--json FILE]
+    cuda_against_pytorch.py [--wattle PATH] [--pairs 3] [--seconds 0.6] [--rows steps,gemm,conv,kernels] [--json FILE]
 """
 import argparse
 import json
@@ -86,15 +86,58 @@ def serve():
         torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
         torch.backends.cudnn.allow_tf32 = name == "tf32"
 
-    def run(seconds, call):
-        for _ in range(5):
+    class Fire(torch.autograd.Function):
+        """Step with the atan surrogate, slope 2."""
+
+        @staticmethod
+        def forward(ctx, u):
+            ctx.save_for_backward(u)
+            return (u >= 0).float()
+
+        @staticmethod
+        def backward(ctx, g):
+            u, = ctx.saved_tensors
+            return g / (1 + (torch.pi * u) ** 2)
+
+    def lif(steps, n, backward):
+        x = torch.randn(steps, n, device=gpu, requires_grad=backward)
+
+        def call():
+            v, spikes = torch.zeros(n, device=gpu), []
+            for t in range(steps):
+                v = v + (x[t] - v) / 2.0
+                s = Fire.apply(v - 1.0)
+                v = v * (1 - s)
+                spikes.append(s)
+            out = torch.stack(spikes)
+            if backward:
+                x.grad = None
+                out.sum().backward()
+
+        return call
+
+    def moe(tokens, d, h, experts, k):
+        x, w1, w2 = (torch.randn(s, device=gpu) for s in ((tokens, d), (experts, d, h), (experts, h, d)))
+        weight, expert = torch.softmax(torch.randn(tokens, experts, device=gpu), -1).topk(k)
+        order = expert.flatten().argsort(stable=True)
+        token, counts = order // k, torch.bincount(expert.flatten(), minlength=experts).tolist()
+        flat = weight.flatten()[order, None]
+
+        def call():
+            parts = [torch.relu(p @ w1[e]) @ w2[e] for e, p in enumerate(x[token].split(counts)) if len(p)]
+            return torch.zeros_like(x).index_add_(0, token, torch.cat(parts) * flat)
+
+        return call
+
+    def run(seconds, call, group=50):
+        for _ in range(3):
             call()
         torch.cuda.synchronize()
         calls, start = 0, time.perf_counter()
         while True:
-            for _ in range(50):
+            for _ in range(group):
                 call()
-            calls += 50
+            calls += group
             torch.cuda.synchronize()
             if time.perf_counter() - start >= seconds:
                 return f"calls {calls} seconds {time.perf_counter() - start:.6f}"
@@ -169,6 +212,13 @@ def serve():
                 call = (lambda: torch.nn.functional.conv2d(x, w, stride=stride, padding=pad)) if mask is None else (
                     lambda: torch.ops.aten.convolution_backward(gy, x, w, None, *args, mask))
                 print(run(float(words[-1]), call), flush=True)
+            elif words[0] == "copy":
+                x = torch.randn(int(words[1]), device=gpu)
+                print(run(float(words[-1]), lambda: x * 1.0), flush=True)
+            elif words[0] in ("lif", "lifgrad"):
+                print(run(float(words[-1]), lif(int(words[1]), int(words[2]), words[0] == "lifgrad"), 2), flush=True)
+            elif words[0] == "moe":
+                print(run(float(words[-1]), moe(*map(int, words[1:6])), 5), flush=True)
         except Exception as error:  # the other side goes on
             print("error", str(error).replace("\n", " ")[:300], flush=True)
 
@@ -202,7 +252,7 @@ def main():
     p.add_argument("--wattle", default=str(BENCH.parent / "build" / "release" / "wattle"))
     p.add_argument("--pairs", type=int, default=3)
     p.add_argument("--seconds", type=float, default=0.6)
-    p.add_argument("--rows", default="steps,gemm,conv")
+    p.add_argument("--rows", default="steps,gemm,conv,kernels")
     p.add_argument("--modes", default="eager-eager,graph-eager,graph-graph,graph-compiled")
     p.add_argument("--json")
     p.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
@@ -233,6 +283,21 @@ def main():
                 base = "step {} {} {} {} {} batch {}".format(*s)
                 add(f"{base[5:]}: {mine} against {other}", f"{base} {mine} seconds {o.seconds}",
                     f"{base} {other} seconds {o.seconds}")
+    if "small" in o.rows:
+        for mode in o.modes.split(","):
+            mine, other = mode.split("-")
+            base = "step {} {} {} {} {} batch {}".format(*STEPS[1])
+            if mine == "uncounted":
+                got = {"graph": [], "uncounted": []}
+                for i in range(6 * o.pairs):
+                    for side in ("graph", "uncounted")[:: 1 if i % 2 else -1]:
+                        got[side].append(ours.timed(f"{base} {side} seconds {o.seconds / 4}", energy)[0])
+                ratio = statistics.median(a / b for a, b in zip(got["graph"], got["uncounted"]))
+                rows.append({"row": f"{base[5:]}: counted over uncounted replay", "time": ratio})
+                print(f"{rows[-1]['row']}: {ratio:.4f}", flush=True)
+                continue
+            add(f"{base[5:]}: {mine} against {other}", f"{base} {mine} seconds {o.seconds}",
+                f"{base} {other} seconds {o.seconds}")
     if "gemm" in o.rows:
         for n, math in GEMMS:
             for w in both:
@@ -245,6 +310,19 @@ def main():
                 w.ask(f"math {math}")
             for c in CONVS:
                 add(f"conv {' '.join(map(str, c))} {math}", f"conv {' '.join(map(str, c))} seconds {o.seconds}")
+    if "kernels" in o.rows:
+        for w in both:
+            w.ask("math f32")
+        add("copy of 256 Mi numbers", f"copy {1 << 28} seconds {o.seconds}")
+        for t, n in ((16, 1 << 22), (64, 1 << 18)):
+            add(f"LIF forward, {t} steps of {n}", f"lif {t} {n} seconds {o.seconds}")
+            add(f"LIF forward and backward, {t} steps of {n}", f"lifgrad {t} {n} seconds {o.seconds}")
+        for math in ("f32", "tf32"):
+            for w in both:
+                w.ask(f"math {math}")
+            for m in ((8192, 1024, 2048, 8, 2), (2048, 1024, 1024, 64, 2), (8192, 1024, 512, 64, 4)):
+                add("MoE {} tokens, {}-{}, {} experts, top {} ".format(*m) + math,
+                    f"moe {' '.join(map(str, m))} seconds {o.seconds}")
     if o.json:
         Path(o.json).write_text(json.dumps({"ours": ours.about, "theirs": theirs.about, "rows": rows}, indent=1) + "\n")
     return 0

@@ -8,11 +8,14 @@
 #include <map>
 #include <sstream>
 
+#include "autograd/tape.h"
 #include "core/counters.h"
 #include "core/cuda.h"
 #include "core/rng.h"
 #include "green/captured_step.h"
 #include "green/trainer.h"
+#include "moe/ops.h"
+#include "snn/ops.h"
 #include "tools/cli.h"
 
 namespace wattle::cli {
@@ -150,6 +153,45 @@ struct Worker {
     const Tensors in{gy, pass == "input" ? weight : x};
     run_for(seconds, [&] { apply(op, in, attr.get()); });
   }
+  // "copy N seconds S": N numbers of 4 bytes, read and written
+  void copy(std::istringstream& w) {
+    int64_t n = 0;
+    std::string word;
+    double seconds = 0;
+    w >> n >> word >> seconds;
+    const Tensor x = random({n});
+    run_for(seconds, [&] { scale(x, 1.0); });
+  }
+  // "lif T N seconds S" forward, "lifgrad T N seconds S" forward and backward
+  void lif(const std::string& what, std::istringstream& w) {
+    int64_t t = 0, n = 0;
+    std::string word;
+    double seconds = 0;
+    w >> t >> n >> word >> seconds;
+    Tensor x = random({t, n});
+    NeuronAttr a;
+    if (what == "lif") return run_for(seconds, [&] { neuron(x, {}, {}, a); });
+    x.set_requires_grad();
+    run_for(seconds, [&] {
+      x.zero_grad();
+      Tape tape;
+      tape.backward(sum(neuron(x, {}, {}, a)[0]));
+    });
+  }
+  // "moe T D H E K seconds S": the two products of an expert layer, forward
+  void moe(std::istringstream& w) {
+    int64_t t = 0, d = 0, h = 0, e = 0, k = 0;
+    std::string word;
+    double seconds = 0;
+    w >> t >> d >> h >> e >> k >> word >> seconds;
+    const Tensor x = random({t, d}), w1 = random({e, d, h}), w2 = random({e, h, d});
+    const Tensors g = topk_gate(random({t, e}), {}, {}, {.k = k});
+    const Tensors s = counting_sort(g[1], {.experts = e});
+    run_for(seconds, [&] {
+      const Tensor hidden = grouped_gemm_relu(x, w1, s[2], s[0], s[1]);
+      combine(grouped_gemm(hidden, w2, s[2]), g[0], s[1], s[0]);
+    });
+  }
   // "math tf32", "deterministic 0"
   void order(const std::string& line) {
     std::istringstream w(line);
@@ -159,6 +201,9 @@ struct Worker {
     if (what == "profile") return profile(line.substr(8));
     if (what == "gemm") return gemm(w);
     if (what == "conv") return conv(w);
+    if (what == "copy") return copy(w);
+    if (what == "lif" || what == "lifgrad") return lif(what, w);
+    if (what == "moe") return moe(w);
     w >> value;
     if (what == "math") cuda::set_math(cuda::math_from_name(value));
     else if (what == "deterministic") cuda::set_deterministic(value == "1");
