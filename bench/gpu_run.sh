@@ -4,6 +4,7 @@
 # the device, into OUT. Each part has a time limit of its own; what fails is recorded and the rest goes on.
 #   bench/gpu_run.sh OUT [FASHION_MNIST_DIR] [CIFAR10_DIR]
 # WATTLE: the command line (default build/release/wattle); CUDA_TEST: the test program beside it;
+# SEEDS, PAIRS: repeats of the study and of the ratios of steps.
 # COMMIT: what was built, where this is no git checkout. PyTorch is taken from `python3`.
 set -u
 out=${1:?usage: bench/gpu_run.sh OUT [FASHION_MNIST_DIR] [CIFAR10_DIR]}
@@ -40,13 +41,13 @@ sha256sum /tmp/wattle_weights[12].safetensors >"$out/weights.sha256"
 # Energy: the counter against power beside the first ratios, then the ops against their step.
 "$wattle" bench nvml --seconds 60 --json >"$out/nvml.json" 2>"$out/nvml.err" &
 meter=$!
-part steps 150 python3 "$root/bench/cuda_against_pytorch.py" --wattle "$wattle" --rows steps --modes eager-eager,graph-eager,graph-graph --pairs 3 --seconds 0.4 --json "$out/steps.json"
+part steps 150 python3 "$root/bench/cuda_against_pytorch.py" --wattle "$wattle" --rows steps --modes eager-eager,graph-eager,graph-graph --pairs "${PAIRS:-3}" --seconds 0.4 --json "$out/steps.json"
 wait $meter
 part compiled 60 python3 "$root/bench/cuda_against_pytorch.py" --wattle "$wattle" --rows small --modes graph-compiled,uncounted-none --pairs 3 --seconds 0.4 --json "$out/compiled.json"
 part kernels 100 python3 "$root/bench/cuda_against_pytorch.py" --wattle "$wattle" --rows gemm,conv,kernels --pairs 2 --seconds 0.2 --json "$out/kernels.json"
 part closure 60 "$wattle" bench closure --batch 128 --seconds 0.5 --json
 # The study, on both data sets.
-[ -n "$fashion" ] && part fashion 110 "$wattle" study layers --device cuda --data-dir "$fashion" --seeds 2 --epochs 3 --replay 1.5 --out "$out/fashion"
-[ -n "$cifar" ] && part cifar 110 "$wattle" study layers --device cuda --dataset cifar10 --data-dir "$cifar" --nets cnn --rows 20000 --seeds 2 --epochs 2 --replay 1.5 --out "$out/cifar"
+[ -n "$fashion" ] && part fashion 110 "$wattle" study layers --device cuda --data-dir "$fashion" --seeds "${SEEDS:-2}" --epochs 3 --replay 1.5 --out "$out/fashion"
+[ -n "$cifar" ] && part cifar 110 "$wattle" study layers --device cuda --dataset cifar10 --data-dir "$cifar" --nets cnn --rows 20000 --seeds "${SEEDS:-2}" --epochs 2 --replay 1.5 --out "$out/cifar"
 python3 "$root/bench/gpu_results.py" "$out" "$commit"
 lap all $?
