@@ -7,6 +7,9 @@ install(TARGETS wattle_core wattle EXPORT wattle_targets
 if(WATTLE_TOOLS)
   install(TARGETS wattle_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+if(TARGET wattle_cuda)
+  install(TARGETS wattle_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/wattle)
+endif()
 if(WATTLE_TESTS)  # with energy/test_kit.h the kit for tests without meters
   install(TARGETS wattle_fake_nvml LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/wattle)
 endif()

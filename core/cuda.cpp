@@ -75,7 +75,8 @@ std::vector<std::string> places() {
     std::error_code none;
     const fs::path folder = fs::weakly_canonical(here.dli_fname, none).parent_path();
     out.push_back((folder / plugin_name).string());
-    out.push_back((folder.parent_path() / "lib" / "wattle" / plugin_name).string());
+    for (const char* lib : {"lib/wattle", "lib/x86_64-linux-gnu/wattle"})
+      out.push_back((folder.parent_path() / lib / plugin_name).string());
   }
   std::error_code none;
   const fs::path program = fs::read_symlink("/proc/self/exe", none);

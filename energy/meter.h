@@ -70,6 +70,7 @@ struct SourceReport {
 
 struct ProbeOptions {
   std::string nvml_library;      ///< empty: $WATTLE_NVML_LIB, then libnvidia-ml.so.1, .so
+  std::string gpu_uuid;          ///< only this GPU ("GPU-..."), not every one of the host
   bool allow_msr = false;        ///< reading /dev/cpu/*/msr needs a privilege; only when asked
   std::string external_command;  ///< prints cumulative joules; a smart plug, a PDU, IPMI
   std::string external_file;     ///< holds cumulative joules

@@ -88,7 +88,7 @@ Probed probe_nvml(HostIo& io, const ProbeOptions& o) {
   const auto devices = nvml->devices(&why);
   for (size_t i = 0; i < devices.size(); ++i) {
     const std::string uuid = nvml->uuid(devices[i]);
-    if (!is_visible(uuid, i)) continue;
+    if (o.gpu_uuid.empty() ? !is_visible(uuid, i) : uuid != o.gpu_uuid) continue;
     const std::string label = nvml->name(devices[i]) + " " + uuid.substr(0, 12);
     if (nvml->mig_enabled(devices[i])) {
       why = label + ": MIG is on, and a slice's power is not known";
@@ -97,7 +97,10 @@ Probed probe_nvml(HostIo& io, const ProbeOptions& o) {
     if (auto counter = counter_of(io, nvml, devices[i], label, &why))
       out.counters.push_back(std::move(counter));
   }
-  if (out.counters.empty()) out.report.reason = why.empty() ? "no visible GPU" : why;
+  if (out.counters.empty())
+    out.report.reason = !why.empty()         ? why
+                        : o.gpu_uuid.empty() ? "no visible GPU"
+                                             : "no GPU has the UUID " + o.gpu_uuid;
   return out;
 }
 

@@ -31,6 +31,13 @@ std::string whole_line(energy::HostIo& io, const std::string& path) {
   return t.text.substr(0, t.text.find('\n'));
 }
 
+energy::ProbeOptions probe_options(Device device) {
+  energy::ProbeOptions o = energy::probe_options_from_environment();
+  if (device.kind == DeviceKind::cuda)
+    o.gpu_uuid = cuda::status().devices[static_cast<size_t>(device.index)].uuid;
+  return o;
+}
+
 }  // namespace
 
 energy::HostId this_host(const energy::Meter& meter) {
@@ -74,9 +81,8 @@ void EnergyRun::end() {
     total_.note += (total_.note.empty() ? "" : "; ") + r.note;
 }
 
-EnergySession::EnergySession(double idle_s, std::shared_ptr<energy::Meter> meter)
-    : meter_(meter ? std::move(meter)
-                   : energy::Meter::probe(energy::probe_options_from_environment())) {
+EnergySession::EnergySession(double idle_s, std::shared_ptr<energy::Meter> meter, Device device)
+    : meter_(meter ? std::move(meter) : energy::Meter::probe(probe_options(device))) {
   energy::set_device_sync([] { cuda::synchronize(); });
   if (meter_->available() && idle_s > 0) idle_ = energy::measure_idle(*meter_, idle_s);
   const std::string path = calibration_path();

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "core/device.h"
 #include "green/ledger.h"
 
 namespace wattle::green {
@@ -35,7 +36,10 @@ class EnergySession {
   /// Probes the meter with the options of the environment; where there is one, watches the idle
   /// host for `idle_s` seconds (0 = not). Loads the calibration of calibration_path() when it is
   /// there and fits this host; a file that cannot be read throws value_error naming it.
-  explicit EnergySession(double idle_s = 2, std::shared_ptr<energy::Meter> meter = nullptr);
+  /// With `device` on cuda only that GPU's energy counts among the host's GPUs; NVML and CUDA
+  /// number them differently, so it is found by its UUID.
+  explicit EnergySession(double idle_s = 2, std::shared_ptr<energy::Meter> meter = nullptr,
+                         Device device = cpu);
 
   energy::Meter& meter() { return *meter_; }
   bool measured() const { return meter_->available(); }

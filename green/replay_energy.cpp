@@ -50,7 +50,7 @@ StepEnergy measure_step(energy::Meter& meter, const energy::IdleBaseline& idle, 
 
 energy::WindowResult energy_of_steps(const StepEnergy& e, int64_t steps) {
   const double factor = static_cast<double>(steps) / static_cast<double>(e.steps);
-  const std::string how = str(", one step repeated ", e.steps, " times");
+  const std::string how = ", a step repeated";
   energy::WindowResult r;
   r.name = e.window.name;
   r.seconds = e.window.seconds * factor;

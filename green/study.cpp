@@ -89,7 +89,11 @@ double step_weight(const NetKey& k, const StudyOptions& o) {
 class StudyRunner {
  public:
   StudyRunner(const StudyOptions& o, std::atomic<bool>& stop, ProgressFn progress, void* ctx)
-      : options_(o), stop_(stop), progress_(progress), ctx_(ctx) {
+      : options_(o),
+        energy_(2, nullptr, cuda::device_from_name(o.device)),
+        stop_(stop),
+        progress_(progress),
+        ctx_(ctx) {
     if (options_.nets.empty()) options_.nets = default_nets();
     if (options_.lr == 0) options_.lr = o.protocol == "as-published" ? 3e-4 : 3e-3;
     if (o.protocol != "fixed" && o.protocol != "as-published")

@@ -188,15 +188,46 @@ struct GeluGrad {
   }
 };
 
-// Towards zero; negative numbers wrap around in unsigned types by way of 64 bits.
-template <class To>
+// Any plain type to any other in one kernel, the types looked up for every element: a kernel for
+// each of the 49 pairs would take as long to compile as all other elementwise ops together. Towards
+// zero; negative numbers wrap around in unsigned types by way of 64 bits.
 struct Convert {
-  template <class From>
-  WATTLE_HD To operator()(From x) const {
-    if constexpr (std::is_same<To, bool>::value) return static_cast<double>(x) != 0;
-    else if constexpr (std::is_integral<To>::value && sizeof(To) < 8)
-      return static_cast<To>(static_cast<int64_t>(x));
-    else return static_cast<To>(x);
+  int32_t from, to;
+  const void* x;
+  void* y;
+  Broadcast<1> b;
+  WATTLE_HD void operator()(int64_t i) const {
+    int64_t at[1];
+    if (b.plain) at[0] = b.rank ? i * b.stride[0][0] : 0;
+    else b.offsets(i, at);
+    const bool real = from == f32 || from == f64;
+    const double d = from == f32   ? static_cast<double>(static_cast<const float*>(x)[at[0]])
+                     : from == f64 ? static_cast<const double*>(x)[at[0]]
+                                   : 0;
+    store(i, real, d, real ? 0 : load(at[0]));
+  }
+  WATTLE_HD int64_t load(int64_t i) const {
+    switch (from) {
+      case i64: return static_cast<const int64_t*>(x)[i];
+      case i32: return static_cast<const int32_t*>(x)[i];
+      case i8: return static_cast<const int8_t*>(x)[i];
+      default: return static_cast<const uint8_t*>(x)[i];
+    }
+  }
+  WATTLE_HD void store(int64_t i, bool real, double d, int64_t n) const {
+    switch (to) {
+      case f32:
+        static_cast<float*>(y)[i] = real ? static_cast<float>(d) : static_cast<float>(n);
+        break;
+      case f64: static_cast<double*>(y)[i] = real ? d : static_cast<double>(n); break;
+      case boolean: static_cast<bool*>(y)[i] = real ? d != 0 : n != 0; break;
+      case i64: static_cast<int64_t*>(y)[i] = real ? static_cast<int64_t>(d) : n; break;
+      case i32:
+        static_cast<int32_t*>(y)[i] = static_cast<int32_t>(real ? static_cast<int64_t>(d) : n);
+        break;
+      default:
+        static_cast<uint8_t*>(y)[i] = static_cast<uint8_t>(real ? static_cast<int64_t>(d) : n);
+    }
   }
 };
 WATTLE_HD __nv_bfloat16 half_of(float x, __nv_bfloat16) { return __float2bfloat16_rn(x); }
@@ -321,12 +352,12 @@ static const char* cast_halves(const Launch& l) {
 WATTLE_DEVICE_OP(cast) {
   for (const int32_t t : {l.in[0].dtype, l.out[0].dtype})
     if (t == bf16 || t == fp16) return cast_halves(l);
-  return any_type(l, l.in[0].dtype, [&](auto from) {
-    return any_type(l, l.out[0].dtype, [&](auto to) {
-      using To = typename decltype(to)::type;
-      return map<To, typename decltype(from)::type>(l, Convert<To>{});
-    });
-  });
+  for (const int32_t t : {l.in[0].dtype, l.out[0].dtype})
+    if (t < f32 || t > i8 || t == 6)
+      return fail("dtype number %d found, device code casts plain types, bf16 and fp16", t);
+  const View* const operand[] = {&l.in[0]};
+  return each(l.out[0].numel, Convert{l.in[0].dtype, l.out[0].dtype, l.in[0].data, l.out[0].data,
+                                      broadcast<1>(l.out[0], operand)});
 }
 
 }  // namespace wattle::device

@@ -4,6 +4,7 @@
 // failure.
 #include "core/cuda.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -185,13 +186,37 @@ TEST(Cuda, AClassThatDoesNotExistGivesNotANumber) {
   EXPECT_TRUE(std::isnan(loss.item()));
 }
 
+// cuDNN's operation graphs need no device: those of every convolution of the study are accepted in
+// all three passes, and one of a wrong height is refused by cuDNN itself.
+TEST(Cuda, OperationGraphsOfTheStudy) {
+  if (cuda::status().plugin.empty() && !required()) GTEST_SKIP() << why_not();
+  void* const plugin = dlopen(cuda::status().plugin.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const auto check =
+      reinterpret_cast<const char* (*)(const int64_t*)>(dlsym(plugin, "wattle_check_convolution"));
+  ASSERT_TRUE(check);
+  for (const auto& [channels, size] : {std::pair<int64_t, int64_t>{1, 28}, {3, 32}})
+    for (int64_t batch : {32, 512}) {
+      int64_t c = channels, h = size, k = channels;
+      for (int depth = 1; depth <= 4; ++depth, c = k, h /= 2) {
+        k *= 3;
+        for (int64_t pass = 0; pass < 3; ++pass) {
+          int64_t v[] = {batch, c, h, h, k, 3, 3, h, h, 1, 1, 1, 1, pass};
+          const char* const error = check(v);
+          EXPECT_EQ(error, nullptr) << (error ? error : "");
+          v[7] = h + 1;
+          EXPECT_NE(check(v), nullptr) << "a result that is too high was accepted";
+        }
+      }
+    }
+}
+
 // bf16 and fp16: the codes of the host's codecs, and products of them within 1e-2.
 TEST(Cuda, HalvesAreTheHostsCodes) {
   NEEDS_DEVICE();
   const Device d = cuda::device();
   Tensor x = normal({40, 64});
   for (int i = 0; i < 6; ++i)
-    x.data<float>()[i] = std::vector<float>{1e39f, -1e39f, 7e4f, 1e-30f, 0, -0.0f}[size_t(i)];
+    x.data<float>()[i] = std::vector<float>{3.4e38f, -3.4e38f, 7e4f, 1e-30f, 0, -0.0f}[size_t(i)];
   const Tensor w = normal({24, 64}), b = normal({24});
   for (DType t : {DType::bf16, DType::fp16}) {
     const Tensor here = cast(x, t), there = cast(x.to(d), t);

@@ -65,6 +65,26 @@ TEST_F(Nvidia, NoStepIsZeroWithItsUncertaintyAndNoFault) {
   EXPECT_EQ(r.gross.uj, 0);
 }
 
+// CUDA's device 0 may be NVML's last: what is asked for is found by its UUID, whatever the order,
+// and whatever CUDA_VISIBLE_DEVICES hides from others.
+TEST_F(Nvidia, TheGpuInUseIsFoundByUuidInAnyOrder) {
+  const std::string a = "gpu GPU-aaaaaaaa-1111 H100\nenergy 1000 1000 5000\n";
+  const std::string b = "gpu GPU-bbbbbbbb-2222 H200\nenergy 2000 2000 9000\n";
+  for (const std::string& order : {a + b, b + a}) {
+    script(order);
+    const auto m =
+        Meter::probe({.nvml_library = WATTLE_FAKE_NVML_LIB, .gpu_uuid = "GPU-bbbbbbbb-2222"}, host);
+    EXPECT_EQ(m->describe(), "nvml H200 GPU-bbbbbbbb");
+    Window w(*m, "w");
+    EXPECT_EQ(w.end().gross.uj, 7'000'000);
+  }
+  script(a + b);
+  const auto none =
+      Meter::probe({.nvml_library = WATTLE_FAKE_NVML_LIB, .gpu_uuid = "GPU-cccccccc"}, host);
+  EXPECT_FALSE(none->available());
+  EXPECT_EQ(reason(*none), "no GPU has the UUID GPU-cccccccc");
+}
+
 TEST_F(Nvidia, GpusAddUpAndVisibleOnesAreTakenByUuid) {
   script(two_gpus);
   EXPECT_EQ(probe()->counters().size(), 2u);

@@ -97,7 +97,7 @@ void bench_closure(const green::NetSpec& spec, const std::string& dataset, int64
   const Device d = cuda::device();
   if (cuda::status().emulated)
     throw device_error("closure: needs a GPU, found emulated device code");
-  green::EnergySession energy(2);
+  green::EnergySession energy(2, nullptr, d);
   if (!energy.measured()) throw device_error("closure: needs a meter (\"wattle meter\" says why)");
   const green::ImageSpec image = green::image_spec(dataset);
   manual_seed(0);

@@ -150,7 +150,7 @@ class Training {
         split_(load_data(o)),
         trainer_(o.train, split_.train),
         state_(o.checkpoint.empty() ? "" : o.checkpoint + "/training.safetensors"),
-        energy_(o.idle) {
+        energy_(o.idle, nullptr, trainer_.device()) {
     if (!state_.empty() && access(state_.c_str(), F_OK) == 0) {
       trainer_.load(state_);
       if (!o.quiet)

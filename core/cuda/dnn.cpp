@@ -282,7 +282,7 @@ const char* new_plan(const Conv& c, const void* x, const void* w, const void* y,
   std::vector<Plan> plans;
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
     if (plans.empty() || (measure && plans.size() < 4))
-      collect(g, c, mode, measure ? 10 : 1, &plans);
+      collect(g, c, mode, measure ? 24 : 1, &plans);
   if (plans.empty())
     return fail("cuDNN has no engine for x [%lld,%lld,%lld,%lld], w [%lld,%lld,%lld,%lld]",
                 static_cast<long long>(c.n), static_cast<long long>(c.c),
@@ -342,3 +342,18 @@ const char* dnn_run(const Conv& c, const void* x, const void* w, const void* y) 
 }
 
 }  // namespace wattle::device
+
+// For tests on machines without a device: x [n,c,h,w], w [k,c/groups,r,s], y [n,k,ho,wo], then
+// stride, padding, dilation, groups and the pass. Null = cuDNN accepts the operation graph.
+extern "C" __attribute__((visibility("default"))) const char* wattle_check_convolution(
+    const int64_t* v) {
+  using namespace wattle::device;
+  const Conv c{v[0],           v[1],
+               v[2],           v[3],
+               v[4],           v[5],
+               v[6],           v[7],
+               v[8],           {v[9], v[9]},
+               {v[10], v[10]}, {v[11], v[11]},
+               v[12],          static_cast<ConvPass>(v[13])};
+  return dnn_describe(c);
+}
