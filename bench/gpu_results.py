@@ -29,6 +29,9 @@ def main():
     passed, skipped = re.search(r"\[  PASSED  \] (\d+)", text("test.txt")), "SKIPPED" in text("test.txt")
     line("every op against the CPU in f64, none skipped", f"{passed[1] if passed else 0} tests passed",
          passed and not skipped and "FAILED" not in text("test.txt"))
+    passed = re.search(r"\[  PASSED  \] (\d+)", text("device.txt"))
+    line("captured steps, strict products, large shapes", f"{passed[1] if passed else 0} tests passed",
+         passed and "SKIPPED" not in text("device.txt") and "FAILED" not in text("device.txt"))
     for tool in ("memcheck", "racecheck", "initcheck"):
         t = text(f"{tool}.txt")
         found = re.search(r"(ERROR SUMMARY|RACECHECK SUMMARY): (.*)", t)

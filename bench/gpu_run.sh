@@ -29,9 +29,11 @@ nvidia-smi --query-gpu=name,driver_version,uuid,clocks.sm,clocks.mem,temperature
 "$wattle" info --json >"$out/info.json" || exit 1
 
 # Correctness: nothing may be skipped, every output is poisoned first.
-WATTLE_REQUIRE_GPU=1 WATTLE_CUDA_POISON=1 part test 90 "$test"
+export WATTLE_REQUIRE_GPU=1
+WATTLE_CUDA_POISON=1 part test 90 "$test"
+WATTLE_CUDA_POISON=1 part device 90 "$(dirname "$test")/cuda_device_test"
 for tool in memcheck racecheck initcheck; do
-  WATTLE_REQUIRE_GPU=1 part $tool 60 compute-sanitizer --tool $tool --error-exitcode 9 "$test" --gtest_filter='OpOnCuda.*'
+  part $tool 60 compute-sanitizer --tool $tool --error-exitcode 9 "$test" --gtest_filter='OpOnCuda.*'
 done
 # Two processes, the same bits.
 for i in 1 2; do

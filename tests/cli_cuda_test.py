@@ -77,16 +77,18 @@ def without_a_gpu():
     c = info()
     check("the plugin is found beside the program", c["plugin"] == str(PLUGIN), c)
     check("it has code for the ops", c["ops"] > 100, c)
-    test = BUILD / "tests" / "cuda_test"
+    tests = [BUILD / "tests" / n for n in ("cuda_test", "cuda_device_test")]
     if c["available"]:
-        code, out, _ = run([test], WATTLE_BACKEND_PATH=str(BUILD), WATTLE_REQUIRE_GPU="1")
-        check("nothing is skipped on a GPU", code == 0 and "SKIPPED" not in out, out[-2000:])
+        for test in tests:
+            code, out, _ = run([test], WATTLE_BACKEND_PATH=str(BUILD), WATTLE_REQUIRE_GPU="1")
+            check("nothing is skipped on a GPU", code == 0 and "SKIPPED" not in out, out[-2000:])
         return
     check("and says why there is no device", c["reason"] == "no_driver" and "driver" in c["message"], c)
-    code, out, _ = run([test], WATTLE_BACKEND_PATH=str(BUILD))
-    check("device tests are skipped with the reason", code == 0 and "no_driver: no NVIDIA driver" in out, out[-2000:])
-    code, out, _ = run([test], WATTLE_BACKEND_PATH=str(BUILD), WATTLE_REQUIRE_GPU="1")
-    check("and fail where a GPU is required", code == 1 and "a GPU is required (WATTLE_REQUIRE_GPU=1)" in out, out[-2000:])
+    for test in tests:
+        code, out, _ = run([test], WATTLE_BACKEND_PATH=str(BUILD))
+        check("device tests are skipped with the reason", code == 0 and "no_driver: no NVIDIA driver" in out, out[-2000:])
+        code, out, _ = run([test], WATTLE_BACKEND_PATH=str(BUILD), WATTLE_REQUIRE_GPU="1")
+        check("and fail where a GPU is required", code == 1 and "a GPU is required (WATTLE_REQUIRE_GPU=1)" in out, out[-2000:])
     code, _, err = run([WATTLE, "bench", "closure"])
     check("a bench that needs one says so", code == 1 and "no NVIDIA driver" in err, err)
 

@@ -18,7 +18,7 @@ set(wrong "")
 foreach(root ${ROOT} ${PLANT})
   foreach(folder ${folders})
     file(GLOB files ${root}/${folder}/*.h ${root}/${folder}/*.cpp ${root}/${folder}/*.cu
-         ${root}/${folder}/*.cuh)
+         ${root}/${folder}/*.cuh ${root}/${folder}/cuda/*)
     foreach(file ${files})
       file(STRINGS ${file} includes REGEX "^[ \t]*#[ \t]*include[ \t]*\"")
       foreach(line ${includes})

@@ -6,6 +6,7 @@
 
 #include "autograd/tape.h"
 #include "core/counters.h"
+#include "core/cuda.h"
 #include "core/rng.h"
 #include "data/atomic_file.h"
 #include "data/npy.h"
@@ -25,6 +26,7 @@ struct Request {
   std::vector<std::string> in, attrs, grad;  ///< attrs as name=value
   std::string dtype;                         ///< of operands that hold codes
   double replay_s = 0;                       ///< repeat the op for so long and measure it
+  std::string device = "cpu";
 };
 
 struct Taken {
@@ -55,7 +57,7 @@ Tensor weighted(const OpBase& op, const Tensors& out, const std::vector<std::str
   for (size_t o = 0; o < out.size(); ++o) {
     if (!is_floating(out[o].dtype()) || op.aux_outs.has(static_cast<int>(o))) continue;
     if (used == grad.size()) break;
-    Tensor gy = io::read_npy(grad[used++]);
+    Tensor gy = io::read_npy(grad[used++]).to(out[o].device());
     // A file may hold the gradient in f32 where the result is f64: nothing is lost.
     if (gy.dtype() == DType::f32 && out[o].dtype() == DType::f64) gy = cast(gy, DType::f64);
     if (gy.shape() != out[o].shape() || gy.dtype() != out[o].dtype())
@@ -113,7 +115,12 @@ json run(const Request& r) {
     op.set_attr(attr.get(), a.substr(0, eq), a.substr(eq + 1));
   }
   Tensors in;
-  for (const std::string& path : r.in) in.push_back(read_operand(path, r.dtype));
+  const Device device = cuda::device_from_name(r.device);
+  const DefaultDevice here(device);
+  for (const std::string& path : r.in) {
+    const Tensor t = read_operand(path, r.dtype);
+    in.push_back(t ? t.to(device) : t);
+  }
   std::unique_ptr<ForceKernel> force;
   if (!r.kernel.empty()) force = std::make_unique<ForceKernel>(op.name, r.kernel);
   if (!r.grad.empty() && !op.differentiable)
@@ -133,18 +140,23 @@ json run(const Request& r) {
   const CastStats rounding = counters().total().rounding;
   io::make_folders(r.out);
   for (size_t o = 0; o < out.size(); ++o)
-    io::write_npy(str(r.out, "/out", static_cast<int64_t>(o), ".npy"), contiguous(out[o]));
+    io::write_npy(str(r.out, "/out", static_cast<int64_t>(o), ".npy"), contiguous(out[o]).to(cpu));
   for (size_t i = 0; i < in.size(); ++i)
     if (in[i] && op.writes.has(static_cast<int>(i)))
-      io::write_npy(str(r.out, "/in", static_cast<int64_t>(i), ".npy"), in[i]);
+      io::write_npy(str(r.out, "/in", static_cast<int64_t>(i), ".npy"), in[i].to(cpu));
   if (!r.grad.empty()) {
     const Tensors g = tape.gradient(weighted(op, out, r.grad), in);
     for (size_t i = 0; i < g.size(); ++i)
       if (g[i])
-        io::write_npy(str(r.out, "/grad", static_cast<int64_t>(i), ".npy"), contiguous(g[i]));
+        io::write_npy(str(r.out, "/grad", static_cast<int64_t>(i), ".npy"),
+                      contiguous(g[i]).to(cpu));
   }
   json replayed;
-  if (r.replay_s > 0) replayed = replay_json([&] { apply(op, in, attr.get()); }, r.replay_s);
+  const auto once = [&] {
+    apply(op, in, attr.get());
+    cuda::synchronize();
+  };
+  if (r.replay_s > 0) replayed = replay_json(once, r.replay_s);
   // Codes are priced by what was executed; plain types by the convention of their cost.
   DType dtype = in.empty() || !in[0] ? DType::f32 : in[0].dtype();
   if (!is_coded(dtype) && !out.empty() && is_coded(out[0].dtype())) dtype = out[0].dtype();
@@ -182,6 +194,7 @@ Request parse_line(const std::string& line, int number) {
     const json j = json::parse(line);
     Request r{.op = j.at("op"), .out = j.at("out")};
     if (j.contains("dtype")) r.dtype = j["dtype"];
+    if (j.contains("device")) r.device = j["device"];
     if (j.contains("kernel") && j["kernel"].is_string()) r.kernel = j["kernel"];
     for (const auto& p : j.at("in")) r.in.push_back(p.is_null() ? "-" : p.get<std::string>());
     if (j.contains("attr"))
@@ -223,6 +236,7 @@ void add_op(CLI::App& app) {
   c->add_option("--in", r->in, "Operands, .npy files; - for an optional one that is left out");
   c->add_option("--dtype", r->dtype,
                 "Operands are codes of this type: posit16, fp8_e4m3, mxfp4, ...");
+  c->add_option("--device", r->device, "cpu, cuda or cuda:N")->capture_default_str();
   c->add_option("--attr", r->attrs, "Attributes, name=value; lists as 1,2 and nothing as none");
   c->add_option("--grad", r->grad, "Upstream gradients, one .npy for each floating result");
   c->add_option("--kernel", r->kernel, "Run this kernel, or say why it refuses");
