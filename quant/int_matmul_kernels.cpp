@@ -120,22 +120,21 @@ void widen(const uint8_t* from, bool is_unsigned, int16_t* to, int64_t n) {
 void int_gemm_avx2(const IntGemm& g) {
   const PackedInts b = pack<int16_t, 2>(g, 2, false);
   const auto* data = static_cast<const int16_t*>(b.data.raw());
-  constexpr int64_t rows = 4;
-  for_row_blocks(g.m, rows * 8, [&](int64_t i0, int64_t count) {
-    const Tensor wide = bytes(round_up(count, rows) * b.k * 2);
+  constexpr int64_t rows = 6;  // 12 sums, a row and two vectors of b: all but one of 16 registers
+  for_row_blocks(g.m, rows * 5, [&](int64_t i0, int64_t count) {
+    const Tensor wide = bytes(count * b.k * 2);
     auto* a = static_cast<int16_t*>(wide.raw());
-    std::fill(a, a + round_up(count, rows) * b.k, int16_t{0});
-    for (int64_t i = 0; i < count; ++i) widen(g.a + (i0 + i) * g.k, g.a_unsigned, a + i * b.k, g.k);
+    for (int64_t i = 0; i < count; ++i) {
+      widen(g.a + (i0 + i) * g.k, g.a_unsigned, a + i * b.k, g.k);
+      std::fill(a + i * b.k + g.k, a + (i + 1) * b.k, int16_t{0});
+    }
     for (int64_t j = 0; j < g.n; j += columns)
-      for (int64_t i = 0; i < count; i += rows) {
-        const int16_t* from = a + i * b.k;
-        const int16_t* panel = data + j * b.k;
-        int32_t* c = g.c + (i0 + i) * g.n + j;
-        const int64_t width = std::min(columns, g.n - j);
-        if (count - i >= rows) tile_avx2<rows>(from, b.k, panel, b.k, c, g.n, width);
-        else
-          for (int64_t r = i; r < count; ++r)
-            tile_avx2<1>(a + r * b.k, b.k, panel, b.k, g.c + (i0 + r) * g.n + j, g.n, width);
+      for (int64_t i = 0; i < count;) {
+        const int64_t left = count - i;
+        const auto tile = left >= rows ? tile_avx2<rows> : left >= 4 ? tile_avx2<4> : tile_avx2<1>;
+        tile(a + i * b.k, b.k, data + j * b.k, b.k, g.c + (i0 + i) * g.n + j, g.n,
+             std::min(columns, g.n - j));
+        i += left >= rows ? rows : left >= 4 ? 4 : 1;
       }
   });
 }
