@@ -129,12 +129,13 @@ std::atomic<Allocator*> plugins[3];
 
 Allocator& allocator(Device d) {
   if (d.kind == DeviceKind::cpu) return cpu_allocator();
-  if (Allocator* a = plugins[static_cast<int>(d.kind)].load()) return *a;
   if (d.kind == DeviceKind::cuda) {  // loads the plugin, which registers one
     const cuda::Status& s = cuda::status();
-    if (Allocator* a = plugins[static_cast<int>(d.kind)].load()) return *a;
-    throw device_error(str("cuda: ", s.message));
+    if (s.available && d.index >= static_cast<int>(s.devices.size()))
+      throw device_error(str("device ", d, ": there are ", s.devices.size(), " of its kind"));
+    if (!s.available) throw device_error(str("device ", d, ": ", s.message));
   }
+  if (Allocator* a = plugins[static_cast<int>(d.kind)].load()) return *a;
   throw device_error(str("device ", d, ": nothing here allocates memory on it"));
 }
 

@@ -19,12 +19,13 @@ namespace fs = std::filesystem;
 constexpr const char* plugin_name = "libwattle_cuda13.so";
 
 std::atomic<bool> in_use = false;
+// Apart from the state, so that setting them loads nothing.
+std::atomic<Math> math_mode = Math::f32;
+std::atomic<bool> deterministic = true, timing = false;
 
 struct State {
   Status status;
   const device::Backend* backend = nullptr;
-  Math math = Math::f32;
-  bool deterministic = true, timing = false;
   device::Live* live = nullptr;  // while a graph is captured
 };
 
@@ -230,16 +231,16 @@ std::vector<std::string> device_ops() {
   return names;
 }
 
-void set_math(Math m) { state().math = m; }
-Math math() { return state().math; }
+void set_math(Math m) { math_mode = m; }
+Math math() { return math_mode; }
 const char* name(Math m) { return m == Math::f32 ? "f32" : m == Math::tf32 ? "tf32" : "bf16"; }
 Math math_from_name(const std::string& n) {
   for (Math m : {Math::f32, Math::tf32, Math::bf16})
     if (n == name(m)) return m;
   throw value_error(str("math: found '", n, "', expected f32, tf32 or bf16"));
 }
-void set_deterministic(bool on) { state().deterministic = on; }
-void set_timing(bool on) { state().timing = on; }
+void set_deterministic(bool on) { deterministic = on; }
+void set_timing(bool on) { timing = on; }
 
 namespace detail {
 
@@ -266,10 +267,10 @@ const char* launch(device::Function f, const OpBase& op, std::span<const Tensor>
   l.ins = static_cast<int32_t>(in.size());
   l.outs = static_cast<int32_t>(out.size());
   l.fields = op.attr_fields(attr, fields);
-  l.math = static_cast<int32_t>(s.math);
-  l.deterministic = s.deterministic;
+  l.math = static_cast<int32_t>(math());
+  l.deterministic = deterministic;
   l.live = s.live;
-  const bool timed = s.timing && !s.live;
+  const bool timed = timing && !s.live;
   if (timed) check(op.name, s.backend->timer_start());
   if (const char* error = f(l)) throw device_error(str(op.name, ": on cuda: ", error));
   if (timed) check(op.name, s.backend->timer_stop(ns));

@@ -262,7 +262,8 @@ class StudyRunner {
                               .flops_all = r.cost.flops(),
                               .bytes_read = r.cost.read,
                               .bytes_written = r.cost.written,
-                              .ms = r.ns * 1e-6,
+                              // A launch returns before it has run: no time is known.
+                              .ms = options_.device == "cpu" ? r.ns * 1e-6 : not_known,
                               .joules = r.joules});
     result_.runs.push_back(run);
   }

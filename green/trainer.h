@@ -58,6 +58,8 @@ class Trainer {
   const TrainOptions& options() const { return options_; }
   const Precision& precision() const { return precision_; }
   Device device() const { return device_; }
+  /// Whether full batches are captured and replayed on cuda, from the next step on.
+  void set_graph(bool on) { options_.graph = on; }
   /// The captured step, once there is one.
   CapturedStep* captured() { return captured_.get(); }
   const LossScaler& scaler() const { return scaler_; }

@@ -32,7 +32,7 @@ class Energy(cli_test.Cli):
                      "WATTLE_METER_COMMAND": "", "WATTLE_METER_FILE": "", "WATTLE_ALLOW_MSR": "",
                      "WATTLE_CALIBRATION": "/nonexistent"}
         # 20 W on the machine's own clock.
-        self.meter = {**self.none, "WATTLE_METER_COMMAND": "awk '{print $1*20}' /proc/uptime", "WATTLE_METER_UPDATE_S": "0.01",
+        self.meter = {**self.none, "WATTLE_METER_COMMAND": "awk '{printf \"%.2f\", $1*20}' /proc/uptime", "WATTLE_METER_UPDATE_S": "0.01",
                       "WATTLE_METER_ROOT": ""}
 
     def train(self, env, *more):

@@ -120,6 +120,21 @@ TEST(Cuda, CopiesThereAndBack) {
   EXPECT_EQ(Tensor::full({3}, 2.5, DType::f64, d).values<double>(), (std::vector<double>(3, 2.5)));
 }
 
+// What the comparison with the host rests on: memory that no kernel wrote does not pass for a
+// result.
+TEST(Cuda, WhatAKernelLeavesOutIsFound) {
+  NEEDS_DEVICE();
+  if (!std::getenv("WATTLE_CUDA_POISON")) GTEST_SKIP() << "WATTLE_CUDA_POISON is not set";
+  const Tensor zeros = Tensor::zeros({8});
+  for (DType t : {DType::f32, DType::f64}) {
+    const Tensor left = Tensor::empty({8}, t, cuda::device());
+    EXPECT_FALSE(checks::relative_error(left.to(cpu), zeros) <= 1) << name(t);
+  }
+  // Nor does a wrong number in a right place.
+  const Tensor y = scale(Tensor::ones({8}, DType::f32, cuda::device()), 1.0001);
+  EXPECT_FALSE(checks::relative_error(y.to(cpu), Tensor::ones({8})) <= 1e-5);
+}
+
 TEST(Cuda, MemoryIsCountedAndUsedAgain) {
   NEEDS_DEVICE();
   const Device d = cuda::device();

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/counters.h"
+#include "core/cuda.h"
 #include "data/atomic_file.h"
 #include "data/safetensors.h"
 #include "green/chrome_trace.h"
@@ -100,7 +101,13 @@ std::optional<double> step_with_trace(const Options& o, green::Trainer& trainer,
   green::EnergyRun measured;
   green::Timeline timeline;
   energy.begin(measured, "step");
+  // On a GPU op by op, each of them waited for: a captured step shows nothing of its ops.
+  const bool graph = trainer.options().graph;
+  trainer.set_graph(false);
+  cuda::set_timing(true);
   const auto loss = trainer.step();
+  cuda::set_timing(false);
+  trainer.set_graph(graph);
   measured.end();
   io::write_file(
       o.trace, green::chrome_trace_json(timeline.calls(), timeline.begin_ns(),

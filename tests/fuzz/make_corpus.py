@@ -45,6 +45,7 @@ FILES = {
         safetensors({"w": ("I64", [0, 4], b""), "x": ("U8", [3], b"abc"),
                      "y": ("F64", [1], bytes(8)), "z": ("I32", [1], bytes(4))}),
     ],
+    "events": [bytes([7, 33, 0x85, 0x12, 0x34]), bytes([1, 2, 0, 0, 9, 0, 240, 0, 0, 0, 3, 3, 128, 0, 1, 4, 4, 0, 9, 9])],
     "idx": [IMAGES, LABELS, gzip.compress(IMAGES), gzip.compress(LABELS)],
     "calibration": [b'{"format":"wattle calibration 1","host":{"cpu":"X","governor":"g","threads":2,"meter":"m"},'
                     b'"date":"d","columns":["seconds","bytes","operations f32"],"coefficients":[9,2e-10,8e-11],'

@@ -9,13 +9,13 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-readers=${*:-idx cifar10 npy safetensors calibration samples forecast}
+readers=${*:-idx cifar10 npy safetensors calibration samples forecast events}
 cxx=${FUZZ_CXX:-$(command -v clang++ || command -v clang++-14 || true)}
 [ -n "$cxx" ] || { echo "run.sh: found no clang++; install clang, or name one in FUZZ_CXX" >&2; exit 1; }
 out=${FUZZ_OUT:-$root/build/fuzz}
 flags="-std=c++20 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -I$root"
 sources="core/allocator core/dtype core/error core/shape core/tensor data/bytes data/atomic_file
-  data/cifar10 data/gzip data/idx data/npy data/safetensors
+  core/codec core/cuda core/attr core/recorder core/parallel core/op data/cifar10 data/events data/gzip data/idx data/npy data/safetensors
   energy/joules energy/host_model energy/carbon_schedule green/csv green/experiment_csv green/experiment
   green/experiment_analysis green/experiment_conclusion green/hypothesis green/shapiro_wilk core/rng
   green/report_text green/study_data core/counters
@@ -35,7 +35,7 @@ done
 for r in $readers; do
   mkdir -p "$out/$r"
   # shellcheck disable=SC2086
-  $cxx $flags -fsanitize=fuzzer "$root/tests/fuzz/${r}_fuzz.cpp" $objects -lz -o "$out/${r}_fuzz"
+  $cxx $flags -fsanitize=fuzzer "$root/tests/fuzz/${r}_fuzz.cpp" $objects -lz -ldl -o "$out/${r}_fuzz"
   echo "== $r: $seconds s"
   "$out/${r}_fuzz" -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=1024 -print_final_stats=1 \
     -verbosity=1 -artifact_prefix="$out/$r/" "$out/$r" "$out/seeds/$r" \
