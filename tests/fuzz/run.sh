@@ -15,7 +15,7 @@ cxx=${FUZZ_CXX:-$(command -v clang++ || command -v clang++-14 || true)}
 out=${FUZZ_OUT:-$root/build/fuzz}
 flags="-std=c++20 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -I$root"
 sources="core/allocator core/dtype core/error core/shape core/tensor data/bytes data/atomic_file
-  core/codec core/cuda core/attr core/recorder core/parallel core/op data/cifar10 data/events data/gzip data/idx data/npy data/safetensors
+  core/attr core/codec core/parallel tests/fuzz/no_cuda data/cifar10 data/events data/gzip data/idx data/npy data/safetensors
   energy/joules energy/host_model energy/carbon_schedule green/csv green/experiment_csv green/experiment
   green/experiment_analysis green/experiment_conclusion green/hypothesis green/shapiro_wilk core/rng
   green/report_text green/study_data core/counters
