@@ -4,15 +4,6 @@
 namespace wattle::device {
 namespace {
 
-struct Index {
-  const void* p;
-  bool wide;
-  explicit Index(const View& v) : p(v.data), wide(v.dtype == i64) {}
-  WATTLE_HD int64_t operator()(int64_t i) const {
-    return wide ? static_cast<const int64_t*>(p)[i] : static_cast<const int32_t*>(p)[i];
-  }
-};
-
 // ---- counting_sort ----
 
 constexpr int64_t part_rows = 256;

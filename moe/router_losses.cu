@@ -4,18 +4,6 @@
 namespace wattle::device {
 namespace {
 
-WATTLE_HD float exp_of(float x) { return expf(x); }
-WATTLE_HD double exp_of(double x) { return ::exp(x); }
-
-struct Index {
-  const void* p;
-  bool wide;
-  explicit Index(const View& v) : p(v.data), wide(v.dtype == i64) {}
-  WATTLE_HD int64_t operator()(int64_t i) const {
-    return wide ? static_cast<const int64_t*>(p)[i] : static_cast<const int32_t*>(p)[i];
-  }
-};
-
 // ---- losses of the router ----
 
 // f of every group in every sequence; a row of the fold is one of them.

@@ -23,9 +23,6 @@ struct Wrap<int32_t> {
 template <class T>
 using wrap = typename Wrap<T>::type;
 
-WATTLE_HD float exp_of(float x) { return expf(x); }
-WATTLE_HD double exp_of(double x) { return ::exp(x); }
-
 #define UNARY(Name, expression)          \
   struct Name {                          \
     template <class T>                   \

@@ -5,9 +5,6 @@
 namespace wattle::device {
 namespace {
 
-WATTLE_HD float exp_of(float x) { return expf(x); }
-WATTLE_HD double exp_of(double x) { return ::exp(x); }
-
 template <class T>
 struct Column {
   Along at;

@@ -5,8 +5,6 @@
 namespace wattle::device {
 namespace {
 
-WATTLE_HD float exp_of(float x) { return expf(x); }
-WATTLE_HD double exp_of(double x) { return ::exp(x); }
 WATTLE_HD float abs_of(float x) { return fabsf(x); }
 WATTLE_HD double abs_of(double x) { return ::fabs(x); }
 

@@ -88,6 +88,20 @@ const char* after_pending(const Launch& l) {
 #define WATTLE_DEVICE_OP(name) \
   WATTLE_DEVICE_OP_AS(name, ::wattle::device::after_pending<name##_on_device>)
 
+/// The exponential of either type.
+WATTLE_HD float exp_of(float x) { return expf(x); }
+WATTLE_HD double exp_of(double x) { return ::exp(x); }
+
+/// Numbers of an index operand, of 64 or 32 bits.
+struct Index {
+  const void* p;
+  bool wide;
+  explicit Index(const View& v) : p(v.data), wide(v.dtype == i64) {}
+  WATTLE_HD int64_t operator()(int64_t i) const {
+    return wide ? static_cast<const int64_t*>(p)[i] : static_cast<const int32_t*>(p)[i];
+  }
+};
+
 // ---- Types ----
 
 template <class T>
