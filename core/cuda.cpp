@@ -99,23 +99,23 @@ const char* reason_name(int32_t r) {
 }
 
 void* open_plugin(Status& s) {
-  std::string why;
   for (const std::string& path : places()) {
     const bool file = path.find('/') != path.npos;
-    if (file && !fs::exists(path)) {
-      s.tried.push_back(path);
-      continue;
-    }
-    if (void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-      s.plugin = path;
-      return library;
+    if (!file || fs::exists(path)) {
+      if (void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+        s.plugin = path;
+        return library;
+      }
+      if (file) {  // it is there and does not load: another one would hide that
+        s.reason = "failed";
+        s.message = str("the plugin cannot be loaded: ", ::dlerror());
+        return nullptr;
+      }
     }
     s.tried.push_back(path);
-    if (file) why = str(": ", ::dlerror());  // it is there and does not load: that is the reason
   }
-  s.reason = why.empty() ? "no_plugin" : "failed";
-  s.message = why.empty() ? str("the plugin ", plugin_name, " is not installed")
-                          : str("the plugin cannot be loaded", why);
+  s.reason = "no_plugin";
+  s.message = str("the plugin ", plugin_name, " is not installed");
   return nullptr;
 }
 
