@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64_t kRows = 512;      // slots of a task at most
 constexpr int64_t kWork = 1 << 22;  // multiply-adds of a task, where there are few
-constexpr int64_t kManyTasks = 32, kLeastCols = 128;
+constexpr int64_t kManyTasks = 8;   // of a thread
+constexpr int64_t kLeastCols = 128;
 
 struct Task {
   int64_t group, begin, end, col, col_end, depth, work;
@@ -34,7 +35,7 @@ class Tasks {
     for (const Task& t : list_) {
       const int64_t work = (t.end - t.begin) * t.col_end * t.depth;
       int64_t parts = 1;
-      if (static_cast<int64_t>(list_.size()) < kManyTasks)
+      if (static_cast<int64_t>(list_.size()) < kManyTasks * num_threads())
         parts = std::clamp<int64_t>(work / kWork, 1, std::max<int64_t>(1, t.col_end / kLeastCols));
       const int64_t blocks = (t.col_end + 31) / 32;  // columns are cut at whole panels
       for (int64_t i = 0; i < parts; ++i) {
@@ -83,6 +84,21 @@ void relu(float* x, int64_t n) {
   });
 }
 
+// The weights of a task of multiply where they lie in one piece, and no more of them than the
+// second-level cache takes beside those at work.
+gemm::Around with_next(const std::vector<Task>& list, int64_t i, const Weights& w) {
+  constexpr int64_t kMost = 1 << 18;
+  gemm::Around out{.alone = true};
+  const size_t next = static_cast<size_t>(i + num_threads());  // the next of this thread, likely
+  if (next >= list.size()) return out;
+  const Task& t = list[next];
+  const int64_t width = t.col_end - t.col;
+  if (width < w.n && !w.transposed) return out;
+  out.ahead = w.p + t.group * w.k * w.n + t.col * w.k;
+  out.ahead_floats = std::min(kMost, width * w.k);
+  return out;
+}
+
 }  // namespace
 
 template <class Isa>
@@ -103,7 +119,7 @@ void multiply(const Groups& g, const float* x, const Weights& w, float* y, bool 
     };
     gemm::sgemm<Isa>(t.end - t.begin, t.col_end - t.col, w.k,
                      {g.rows ? x : x + t.begin * w.k, w.k, 1, g.rows ? g.rows + t.begin : nullptr},
-                     b, c, w.n, {.finish = relu_after ? &finish : nullptr});
+                     b, c, w.n, {.finish = relu_after ? &finish : nullptr}, with_next(list, i, w));
   });
 }
 
@@ -121,7 +137,7 @@ void outer(int64_t groups, const int64_t* offsets, const float* a, const int64_t
     const gemm::MatView y = gathered(b, b_rows, begin, end, t.col, t.col_end - t.col, n, 1);
     gemm::sgemm<Isa>(t.end - t.begin, t.col_end - t.col, end - begin,
                      {x.p, x.col_stride, x.row_stride}, y, dw + (t.group * k + t.begin) * n + t.col,
-                     n);
+                     n, {}, {.alone = true});
   });
 }
 

@@ -9,36 +9,31 @@
 #include <new>
 
 #include "core/parallel.h"
+#include "ops/gemm_cut.h"
 #include "ops/gemm_kernels.h"
 
 namespace wattle::gemm {
 namespace {
 
+using detail::ceil_div;
+using detail::crowded;
+using detail::Cut;
+using detail::cut;
 using detail::kDepth;
 using detail::kPanel;
+using detail::kSmallTask;
+using detail::kTaskWork;
 using detail::kTileRows;
 using detail::Layout;
 using detail::Panels;
 using detail::Strip;
 
-// A slab of B of kDepth x 384 floats (480 KB) stays in the second-level cache. A block of C is
-// 56 x 384.
-constexpr int64_t kBlockRows = 56, kBlockCols = 384;
-// Up to here one task takes all rows of its columns, and packs its part of B for itself.
-constexpr int64_t kOwnRows = 112;
-// B with contiguous rows is read in place up to this many rows of C: beyond, packing pays.
-template <class Isa>
-constexpr int64_t kInPlaceRows = Isa::width >= 16 ? 1024 : 32;
 // A transposed in memory is read in place up to this many columns: a narrow tile uses little of
 // each cache line, and pays for it in every panel.
 template <class Isa>
 constexpr int64_t kInPlaceCols = Isa::width >= 16 ? INT64_MAX : 2 * kPanel<Isa>;
 constexpr int64_t kPackedMax = 4 << 20;   // floats of shared packed B alive at a time (16 MB)
 constexpr int64_t kSerialPack = 1 << 15;  // smaller B is packed by the caller alone
-constexpr int64_t kSmallTask = 1 << 18;   // multiply-adds worth handing to a thread (about 5 us)
-constexpr int64_t kTaskWork = 1 << 22;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Buffers of one thread, grown and kept. Three places, because a split sum holds its partial
 // products while each part packs its own B and strips.
@@ -64,9 +59,6 @@ float* scratch(Slot slot, int64_t floats) {
   return b.data.get();
 }
 
-// Rows a multiple of 2 KB apart fall into a few sets of the cache and evict each other.
-bool crowded(int64_t stride) { return stride % 512 == 0; }
-
 // All of B for all threads; the larger the more of them pack it.
 template <class Isa>
 Panels shared_panels(int64_t n, int64_t k, MatView b, bool in_place) {
@@ -80,45 +72,6 @@ Panels shared_panels(int64_t n, int64_t k, MatView b, bool in_place) {
   return l.panels(k, b, buffer);
 }
 
-// How C is cut: rows into tiles, tiles and panels into tasks. A function of the shape alone.
-// own_panels: a task holds all rows, so that no other task needs its columns of B packed.
-struct Cut {
-  int64_t tiles, panels, tasks_m, tasks_n;
-  bool own_panels, in_place;
-};
-
-// alone: one thread will run all of it.
-template <class Isa>
-Cut cut(int64_t m, int64_t n, int64_t k, MatView b, bool alone) {
-  Cut c{ceil_div(m, kTileRows<Isa>), ceil_div(n, kPanel<Isa>), 1, 1, false, false};
-  const int64_t work = m * ceil_div(n, Isa::width) * Isa::width * k;
-  const int64_t want = alone ? 1
-                             : std::max({std::min<int64_t>(8, work / kSmallTask),
-                                         std::min<int64_t>(32, work / kTaskWork),
-                                         std::min<int64_t>(128, work / (16 * kTaskWork))});
-  c.own_panels =
-      want <= 1 || (m <= kOwnRows && c.panels >= std::min<int64_t>(want, 4)) || c.tiles <= 2;
-  c.in_place = b.col_stride == 1 && !crowded(b.row_stride) && m <= kInPlaceRows<Isa>;
-  int64_t rows = ceil_div(kBlockRows, kTileRows<Isa>), wide = kBlockCols / kPanel<Isa>;
-  if (c.own_panels) {
-    const int64_t least = work <= kSmallTask ? 1 : ceil_div(c.panels, wide);
-    c.tasks_n = std::max(std::min(want, c.panels), least);
-    return c;
-  }
-  auto tasks = [&] {
-    c.tasks_m = ceil_div(c.tiles, rows), c.tasks_n = ceil_div(c.panels, wide);
-    return c.tasks_m * c.tasks_n;
-  };
-  while (tasks() < want) {
-    if (rows * kTileRows < Isa >> kBlockRows / 2 && c.tiles > 1) rows = ceil_div(rows, 2);
-    else if (wide > 4 && c.panels > 4) wide /= 2;
-    else if (rows > 1 && c.tiles > 1) rows = ceil_div(rows, 2);
-    else if (wide > 1 && c.panels > 1) wide /= 2;
-    else break;
-  }
-  return c;
-}
-
 template <class Isa>
 struct Problem {
   int64_t m, n, k;
@@ -128,27 +81,41 @@ struct Problem {
   Epilogue e;
   Cut cut;
   Panels shared;
+  Around around;
 };
 
 // One block of C and one slab of the depth.
 struct Block {
-  int64_t tile, tile_end, col, col_end, p0, p1;
-  Panels b;  // columns from col on, rows from p0 on
+  int64_t tile, tile_end, col, col_end, p0 = 0, p1 = 0;
+  Panels b{};                   // columns from col on, rows from p0 on
+  const char* ahead = nullptr;  // the part of Around::ahead that the strips of this block fetch
+  int64_t ahead_part = 0;       // bytes of a strip
 };
 
 template <class Isa>
 constexpr int64_t strip_floats = (kDepth<Isa> + 16) * kTileRows<Isa> + 16;
 
-// Picked rows side by side, contiguous along k. kDepth + 16 is not a multiple of 512.
+// Rows side by side, contiguous along k: picked ones, and those that would evict each other.
+// kDepth + 16 is not a multiple of 512.
 void gather_strip(Strip& s, const MatView& a, int64_t r0, int rows, int64_t p0, float* to) {
   const int64_t ld = s.k + 16 - s.k % 16;
   for (int i = 0; i < rows; ++i) {
-    const float* const from = a.p + a.rows[r0 + i] * a.row_stride + p0 * a.col_stride;
+    const int64_t row = a.rows ? a.rows[r0 + i] : r0 + i;
+    const float* const from = a.p + row * a.row_stride + p0 * a.col_stride;
     if (a.col_stride == 1) std::copy_n(from, s.k, to + i * ld);
     else
       for (int64_t p = 0; p < s.k; ++p) to[i * ld + p] = from[p * a.col_stride];
   }
   s.a = to, s.a_rs = ld, s.a_cs = 1;
+}
+
+// One line a step of k at most: prefetches in a bunch would have to wait for each other. Without
+// anything to fetch a step asks for what is there.
+template <class Isa>
+void fetch_ahead(Strip& s, const Block& x, int64_t strip) {
+  const int64_t steps = ceil_div(s.n, kPanel<Isa>) * s.k;
+  s.ahead = x.ahead ? x.ahead + strip * x.ahead_part : reinterpret_cast<const char*>(s.b);
+  s.ahead_step = x.ahead ? std::min<int64_t>(64, ceil_div(x.ahead_part, steps)) : 0;
 }
 
 template <class Isa>
@@ -159,7 +126,8 @@ void run_strip(const Problem<Isa>& g, const Block& x, int64_t tile) {
   s.a = g.a.p + r0 * g.a.row_stride + x.p0 * g.a.col_stride;
   s.a_rs = g.a.row_stride, s.a_cs = g.a.col_stride;
   s.k = x.p1 - x.p0, s.n = x.col_end - x.col;
-  if (g.a.rows) gather_strip(s, g.a, r0, rows, x.p0, scratch(kSlotStrip, strip_floats<Isa>));
+  if (g.a.rows || (s.a_cs == 1 && crowded(s.a_rs)))
+    gather_strip(s, g.a, r0, rows, x.p0, scratch(kSlotStrip, strip_floats<Isa>));
   const bool apart = s.a_cs == 1 && !crowded(s.a_rs);
   const bool side_by_side = s.a_rs == 1 && !crowded(s.a_cs) && s.n <= kInPlaceCols<Isa>;
   if (!apart && !side_by_side) {
@@ -174,6 +142,7 @@ void run_strip(const Problem<Isa>& g, const Block& x, int64_t tile) {
   s.c = g.c + r0 * g.ldc + x.col, s.ldc = g.ldc;
   s.bias = x.p0 == 0 && g.e.bias_n ? g.e.bias_n + x.col : nullptr;
   s.add = x.p0 > 0 || g.e.accumulate;
+  fetch_ahead<Isa>(s, x, tile - x.tile);
   detail::strip_fn<Isa>(rows, apart)(s);
 }
 
@@ -203,13 +172,20 @@ void run_task(const Problem<Isa>& g, int64_t task) {
   auto bound = [&](int64_t t) {
     return t == c.tasks_n ? g.n : (t * vectors / c.tasks_n + 1) / 2 * kPanel<Isa>;
   };
-  Block x{
-      tm * c.tiles / c.tasks_m, (tm + 1) * c.tiles / c.tasks_m, bound(tn), bound(tn + 1), 0, 0, {}};
+  Block x{.tile = tm * c.tiles / c.tasks_m,
+          .tile_end = (tm + 1) * c.tiles / c.tasks_m,
+          .col = bound(tn),
+          .col_end = bound(tn + 1)};
   if (x.col >= x.col_end) return;
   const int64_t slabs = ceil_div(g.k, kDepth<Isa>);
   for (int64_t s = 0; s < slabs; ++s) {
     x.p0 = s * g.k / slabs, x.p1 = (s + 1) * g.k / slabs;
     x.b = panels_of(g, x);
+    if (g.around.ahead) {
+      x.ahead_part = g.around.ahead_floats * 4 / (c.tasks_n * slabs * c.tiles);
+      x.ahead =
+          reinterpret_cast<const char*>(g.around.ahead) + (tn * slabs + s) * c.tiles * x.ahead_part;
+    }
     for (int64_t t = x.tile; t < x.tile_end; ++t) run_strip(g, x, t);
   }
   if (!g.e.finish) return;
@@ -224,9 +200,9 @@ void run(const Problem<Isa>& g) {
 
 template <class Isa>
 void multiply(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int64_t ldc,
-              Epilogue e, bool alone = false) {
-  const Cut whole = cut<Isa>(m, n, k, b, alone);
-  if (whole.own_panels) return run<Isa>({m, n, k, a, b, c, ldc, e, whole, {}});
+              Epilogue e, Around around) {
+  const Cut whole = cut<Isa>(m, n, k, b, around.alone);
+  if (whole.own_panels) return run<Isa>({m, n, k, a, b, c, ldc, e, whole, {}, around});
   // Shared panels: pieces of B small enough to keep packed.
   const int64_t deep = std::min<int64_t>(k, 8192);
   const int64_t wide = std::max<int64_t>(kPackedMax / deep / kPanel<Isa>, 1) * kPanel<Isa>;
@@ -242,8 +218,8 @@ void multiply(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, i
                         e.finish && p + ki == k ? &finish : nullptr};
       Cut piece = cut<Isa>(m, ni, ki, bp, false);
       piece.own_panels = false;
-      run<Isa>({m, ni, ki, ap, bp, c + j, ldc, ep, piece,
-                shared_panels<Isa>(ni, ki, bp, piece.in_place)});
+      const Panels shared = shared_panels<Isa>(ni, ki, bp, piece.in_place);
+      run<Isa>({m, ni, ki, ap, bp, c + j, ldc, ep, piece, shared, {}});
     }
 }
 
@@ -275,7 +251,7 @@ void multiply_split(int64_t m, int64_t n, int64_t k, int64_t parts, MatView a, M
     const int64_t p0 = s * k / parts, p1 = (s + 1) * k / parts;
     const MatView ap{a.p + p0 * a.col_stride, a.row_stride, a.col_stride, a.rows};
     const MatView bp{b.p + p0 * b.row_stride, b.row_stride, b.col_stride};
-    multiply<Isa>(m, n, p1 - p0, ap, bp, partial + s * m * n, n, {}, true);
+    multiply<Isa>(m, n, p1 - p0, ap, bp, partial + s * m * n, n, {}, {.alone = true});
   });
   combine(m, n, parts, partial, c, ldc, e);
 }
@@ -335,8 +311,8 @@ detail::StripFn detail::strip_fn(int rows, bool rows_apart) {
 }
 
 template <class Isa>
-void sgemm(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int64_t ldc,
-           Epilogue e) {
+void sgemm(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int64_t ldc, Epilogue e,
+           Around around) {
   if (m <= 0 || n <= 0) return;
   constexpr int64_t kPart = 1024, kPartials = 1 << 19;
   const bool few = m * n <= 1 << 14 || (m * n <= 1 << 16 && k >= 32 * std::max(m, n));
@@ -352,7 +328,7 @@ void sgemm(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int6
     const int64_t parts = std::min({k / kPart, int64_t{32}, kPartials / (m * n)});
     multiply_split<Isa>(m, n, k, parts, a, b, c, ldc, e);
   } else {
-    return multiply<Isa>(m, n, k, a, b, c, ldc, e);  // finishes block by block
+    return multiply<Isa>(m, n, k, a, b, c, ldc, e, around);  // finishes block by block
   }
   finish_all(m, n, e);
 }
@@ -382,11 +358,11 @@ void sgemm_batched(int64_t batch, int64_t m, int64_t n, int64_t k, MatView a, Ba
                });
 }
 
-#define WATTLE_GEMM_FOR(Isa)                                                               \
-  template detail::StripFn detail::strip_fn<Isa>(int, bool);                               \
-  template void sgemm<Isa>(int64_t, int64_t, int64_t, MatView, MatView, float*, int64_t,   \
-                           Epilogue);                                                      \
-  template void sgemm_batched<Isa>(int64_t, int64_t, int64_t, int64_t, MatView, BatchStep, \
+#define WATTLE_GEMM_FOR(Isa)                                                                       \
+  template detail::StripFn detail::strip_fn<Isa>(int, bool);                                       \
+  template void sgemm<Isa>(int64_t, int64_t, int64_t, MatView, MatView, float*, int64_t, Epilogue, \
+                           Around);                                                                \
+  template void sgemm_batched<Isa>(int64_t, int64_t, int64_t, int64_t, MatView, BatchStep,         \
                                    MatView, BatchStep, float*, BatchStep, int64_t, Epilogue);
 WATTLE_GEMM_FOR(simd::Portable)
 #if defined(__x86_64__)

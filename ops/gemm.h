@@ -28,6 +28,14 @@ struct Epilogue {
   const Finish* finish = nullptr;  ///< of sgemm
 };
 
+/// What goes on around a product.
+struct Around {
+  bool alone = false;  ///< the caller is one of several threads at work: nothing is shared out
+  /// What the caller reads next, or null: it is on its way into the second-level cache meanwhile.
+  const float* ahead = nullptr;
+  int64_t ahead_floats = 0;
+};
+
 /// c [m,n] = a [m,k] b [k,n] (+ bias) (+ c), row i of c starting at c + i * ldc.
 ///
 /// Runs on several threads. The order in which a sum is taken depends on the shape and the strides
@@ -35,7 +43,7 @@ struct Epilogue {
 /// plain triple loop. k = 0 is a sum of nothing: 0 (+ bias) (+ c). c must not overlap a, b or bias.
 template <class Isa>
 void sgemm(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int64_t ldc,
-           Epilogue e = {});
+           Epilogue e = {}, Around around = {});
 
 /// Where the matrices of a batch lie: matrix i starts at p + (offset ? offset[i] : i * stride), in
 /// elements. A stride of 0 broadcasts.

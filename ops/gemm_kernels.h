@@ -44,6 +44,8 @@ struct Strip {
   int64_t ldc;
   const float* bias;  // [n] or null
   bool add;           // C += instead of C =
+  const char* ahead;  // fetched along the way, ahead_step bytes in a step of k
+  int64_t ahead_step;
 };
 
 /// c[0 .. cols) = t (+ bias) (+ c), cols < 2 N: whole vectors, then pieces of 8, 4, 2, 1.
@@ -105,7 +107,8 @@ WATTLE_FORCE_INLINE void store_tile(const f32<N> (&acc)[MR][NV], const Strip& s,
 /// x86 scales an index by 1 or 2 elements for free, so 14 rows need 5 pointers and no spills.
 template <int N, int MR, int NV, bool kRowsApart>
 WATTLE_FORCE_INLINE void multiply(f32<N> (&acc)[MR][NV], const float* a, int64_t a_rs, int64_t a_cs,
-                                  const float* b, int64_t ldb, int64_t k) {
+                                  const float* b, int64_t ldb, int64_t k, const char*& ahead,
+                                  int64_t ahead_step) {
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
@@ -115,6 +118,8 @@ WATTLE_FORCE_INLINE void multiply(f32<N> (&acc)[MR][NV], const float* a, int64_t
 #pragma GCC unroll 8
   for (int g = 0; g < kBases; ++g) base[g] = a + 3 * g * a_rs;
   for (int64_t p = 0; p < k; ++p) {
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += ahead_step;
     f32<N> y[NV];
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) y[v] = simd::load<N>(b + v * N);
@@ -134,17 +139,20 @@ WATTLE_FORCE_INLINE void multiply(f32<N> (&acc)[MR][NV], const float* a, int64_t
 template <int N, int MR, bool kRowsApart>
 WATTLE_FORCE_INLINE void strip_body(const Strip& s) {
   constexpr int64_t kWide = 2 * N;
+  const char* ahead = s.ahead;
   int64_t j = 0;
   for (; j + N < s.n; j += kWide) {
     const bool whole = j + kWide <= s.n;
     const float* b = whole ? s.b + j / kWide * s.panel_step : s.b_tail;
     f32<N> acc[MR][2];
-    multiply<N, MR, 2, kRowsApart>(acc, s.a, s.a_rs, s.a_cs, b, whole ? s.ldb : s.ldb_tail, s.k);
+    multiply<N, MR, 2, kRowsApart>(acc, s.a, s.a_rs, s.a_cs, b, whole ? s.ldb : s.ldb_tail, s.k,
+                                   ahead, s.ahead_step);
     store_tile<N, MR, 2>(acc, s, s.c + j, s.bias ? s.bias + j : nullptr, whole ? kWide : s.n - j);
   }
   if (j < s.n) {
     f32<N> acc[MR][1];
-    multiply<N, MR, 1, kRowsApart>(acc, s.a, s.a_rs, s.a_cs, s.b_tail, s.ldb_tail, s.k);
+    multiply<N, MR, 1, kRowsApart>(acc, s.a, s.a_rs, s.a_cs, s.b_tail, s.ldb_tail, s.k, ahead,
+                                   s.ahead_step);
     store_tile<N, MR, 1>(acc, s, s.c + j, s.bias ? s.bias + j : nullptr, s.n - j);
   }
 }
