@@ -3,6 +3,7 @@
 // tokens where they lie. Every sum runs along k in one chain, whatever the task, so cutting does
 // not change bits.
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "core/parallel.h"
@@ -133,6 +134,11 @@ void outer(int64_t groups, const int64_t* offsets, const float* a, const int64_t
   parallel_chunks(static_cast<int64_t>(list.size()), [&](int64_t i) {
     const Task& t = list[static_cast<size_t>(i)];
     const int64_t begin = offsets[t.group], end = offsets[t.group + 1];
+    if (begin == end && t.col_end - t.col == n) {  // most groups, where there are few tokens
+      std::memset(dw + (t.group * k + t.begin) * n, 0,
+                  static_cast<size_t>((t.end - t.begin) * n) * sizeof(float));
+      return;
+    }
     const gemm::MatView x = gathered(a, a_rows, begin, end, t.begin, t.end - t.begin, k, 0);
     const gemm::MatView y = gathered(b, b_rows, begin, end, t.col, t.col_end - t.col, n, 1);
     gemm::sgemm<Isa>(t.end - t.begin, t.col_end - t.col, end - begin,
