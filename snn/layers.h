@@ -32,6 +32,18 @@ Synaptic spikingjelly_cuba(double current_decay, double voltage_decay,
 /// rest: the current jumps, moves the potential, and decays; rates in 1/s.
 Synaptic norse_lif(double dt = 0.001, double tau_syn_inv = 200, double tau_mem_inv = 100,
                    double v_th = 1);
+/// lava-dl's CUBA by its published equations, in real numbers: decays are rounded to 12 bits as
+/// there, states not to 1/64.
+Synaptic lava_cuba(double v_th, double current_decay, double voltage_decay);
+/// SpikingJelly's KLIFNode: a learned gain on a LIF's potential.
+AdaptiveAttr spikingjelly_klif(double tau = 2, bool decay_input = true, bool scale_reset = false,
+                               std::optional<double> v_reset = 0.0, bool detach_reset = false);
+/// SpikingJelly's IzhikevichNode.
+AdaptiveAttr spikingjelly_izhikevich(double tau = 2, double a = 0, double b = 0,
+                                     std::optional<double> v_reset = 0.0,
+                                     bool detach_reset = false);
+/// The adaptive neuron of Bellec et al. (LSNN, 2018): time constants in steps.
+AdaptiveAttr bellec_alif(double tau_m = 20, double tau_a = 200, double beta = 1.8);
 }  // namespace preset
 
 /// Neurons of one kind with their state. State is kept between calls (a sequence may come in
@@ -80,6 +92,33 @@ class SynapticNeuron final : public nn::Module {
  private:
   preset::Synaptic attr_;
   Tensor i_, v_;
+};
+
+/// Neurons with a second state or a gain, with their state. klif's gain is a parameter.
+class AdaptiveNeuron final : public nn::Module {
+ public:
+  explicit AdaptiveNeuron(AdaptiveAttr attr);
+  /// x [T, ...] -> spikes [T, ...].
+  Tensor forward(const Tensor& x) override;
+  struct State {
+    Tensor v, w;  ///< [...]; w stays undefined where there is no second state
+  };
+  /// One step by its definition, made of plain ops; slow, for reading and for tests. x [...] ->
+  /// spike as a number, the state after the step. An undefined state: at rest.
+  std::pair<Tensor, State> step(const Tensor& x, const State& s) const;
+
+  void reset() { state_ = {}; }
+  const State& state() const { return state_; }
+  void set_state(const State& s) { state_ = s; }
+  const AdaptiveAttr& attr() const { return attr_; }
+  const char* kind() const override { return "AdaptiveNeuron"; }
+  std::string extra() const override { return attr_.kind; }
+
+  Tensor gain;  ///< [1], of klif
+
+ private:
+  AdaptiveAttr attr_;
+  State state_;
 };
 
 }  // namespace wattle::snn

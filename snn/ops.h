@@ -53,4 +53,37 @@ struct NeuronAttr {
 /// rest.
 Tensors neuron(const Tensor& x, const Tensor& v, const Tensor& decay, const NeuronAttr& attr);
 
+/// Every switch of neurons with a second state w or a gain k, input x, potential h and spike s:
+///   klif        h = relu(k c), c as lif's charge in NeuronAttr (by difference); scale_reset: h and
+///               the threshold are divided by k before the reset
+///   alif        v' = decay v + x - v_th s, w' = rho w + s with s of the step before,
+///               h = v' - beta w': each spike lifts the threshold by beta (Bellec et al. 2018)
+///   izhikevich  h = v + (x + a0 (v - v_rest) (v - v_c) - w) / tau, w' = w + (a (h - v_rest) - w) /
+///               tau_w + b s
+/// Fire and reset as in NeuronAttr; alif subtracts, in the next step. detach_reset: no gradient
+/// through the reset of v; that of w always passes.
+struct AdaptiveAttr {
+  std::string kind = "alif";
+  double tau = 2, v_th = 1, v_reset = 0;
+  std::string reset = "soft";
+  bool decay_input = true, scale_reset = false, strict = false, detach_reset = false;
+  double decay = 0.95, rho = 0.995, beta = 1.8;
+  double a0 = 1, v_rest = -0.1, v_c = 0.8, tau_w = 2, a = 0, b = 0;
+  std::string surrogate = "atan";
+  double slope = 0;
+  template <class V>
+  void visit(V&& on) {
+    on("kind", kind), on("tau", tau), on("v_th", v_th), on("v_reset", v_reset), on("reset", reset);
+    on("decay_input", decay_input), on("scale_reset", scale_reset), on("strict", strict);
+    on("detach_reset", detach_reset), on("decay", decay), on("rho", rho), on("beta", beta);
+    on("a0", a0), on("v_rest", v_rest), on("v_c", v_c), on("tau_w", tau_w), on("a", a), on("b", b);
+    on("surrogate", surrogate), on("slope", slope);
+  }
+};
+/// x [T, ...] -> {spikes [T, ...], v [...], w [...] after the last step, h [T, ...]}, all steps at
+/// once. v, w [...]: the state at the start (none: at rest); klif has no w, and gives [0] for it.
+/// gain [1]: k of klif (none: 1). All results pass gradients on; backward reads h alone.
+Tensors adaptive_neuron(const Tensor& x, const Tensor& v, const Tensor& w, const Tensor& gain,
+                        const AdaptiveAttr& attr);
+
 }  // namespace wattle

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Neurons against SpikingJelly and snnTorch, over the grid of their switches: spikes equal, gradients of the input, of the first
+"""Neurons against SpikingJelly, snnTorch and Norse, over the grid of their switches: spikes equal, gradients of the input, of the first
 state and of a learned decay (in f64) within 1e-5 of the largest. Libraries that are not installed are named and left out;
 --require makes that a failure."""
 import itertools
@@ -88,6 +88,27 @@ def driven_cases():
             i = {"charge": "lif", "decay_input": False, "by_difference": True, "reset": "none", "decay": np.float32(0.001) * np.float32(syn)}
             v = {"charge": "lif", "strict": True, "surrogate": "super_spike", "slope": 1.0, "decay": np.float32(0.001) * np.float32(mem)}
             yield "norse", f"LIF {syn} {mem}", i, v, lambda s=syn, m=mem: (s, m), by_norse
+
+
+def adaptive_cases():
+    """Neurons with a gain or a second state: attributes, the library's neuron, and whether it has that state."""
+    if (neuron := load("spikingjelly.activation_based.neuron")) is None:
+        return
+    surrogate = load("spikingjelly.activation_based.surrogate")
+    for v_reset, detach, tau in itertools.product((0.0, None, 0.25), (False, True), (2.0, 1.7)):
+        common = {"reset": "soft" if v_reset is None else "hard", "v_reset": v_reset or 0.0, "detach_reset": detach, "tau": tau,
+                  "surrogate": "sigmoid"}
+        keys = dict(tau=tau, v_threshold=1.0, v_reset=v_reset, detach_reset=detach, surrogate_function=surrogate.Sigmoid(4.0))
+        for decay, scaled in itertools.product((True, False), (True, False)):
+            yield (f"KLIFNode tau {tau} decay_input {decay} scale_reset {scaled} {v_reset} {detach}",
+                   {**common, "kind": "klif", "decay_input": decay, "scale_reset": scaled},
+                   lambda k=keys, d=decay, r=scaled: neuron.KLIFNode(decay_input=d, scale_reset=r, **k), False)
+        for a, b in ((0.0, 0.0), (0.3, 0.2)):
+            # Subtracting does not hold back a square for long: a small one there.
+            a0 = 1.0 if v_reset is not None else 0.1
+            yield (f"IzhikevichNode tau {tau} a {a} b {b} {v_reset} {detach}",
+                   {**common, "kind": "izhikevich", "a": a, "b": b, "a0": a0, "tau_w": 3.0},
+                   lambda k=keys, p=(a, b, a0): neuron.IzhikevichNode(a=p[0], b=p[1], a0=p[2], tau_w=3.0, **k), True)
 
 
 def by_synaptic(node, x):
@@ -199,9 +220,43 @@ def prepare_driven(folder, current, attr, make, run, steps, generator):
     return requests, {os.path.join("s", "out0"): s.detach().numpy(), os.path.join("g", "grad0"): x.grad.numpy()}
 
 
+def prepare_adaptive(folder, attr, make, second, steps, generator):
+    """As prepare, for a neuron with a gain (in f64: its gradient is a sum that cancels) or a second state."""
+    x = torch.rand(steps, NEURONS, generator=generator) * 4 - 1
+    v, w = torch.rand(NEURONS, generator=generator) * 2 - 0.5, torch.rand(NEURONS, generator=generator) * 0.8 - 0.2
+    up, up_v, up_w = (torch.randn(*n, NEURONS, generator=generator) for n in ((steps,), (), ()))
+    node = make()
+    if not second:
+        node.k.data.fill_(1.3)
+        node, x, v, up, up_v = node.double(), x.double(), v.double(), up.double(), up_v.double()
+    for t in (x, v, w):
+        t.requires_grad_()
+    node.v = v
+    if second:
+        node.w = w
+    s = torch.stack([node(x[t]) for t in range(len(x))])
+    ((s * up).sum() + (node.v * up_v).sum() + ((node.w * up_w).sum() if second else 0)).backward()
+    os.makedirs(folder)
+    at = lambda n: os.path.join(folder, n + ".npy")  # noqa: E731
+    for name, t in (("x", x), ("v", v), ("w", w), ("up", up), ("up_v", up_v), ("up_w", up_w)):
+        np.save(at(name), t.detach().numpy())
+    expected = {"out0": s, "out1": node.v, "grad0": x.grad, "grad1": v.grad}
+    operands, ups = [at("x"), at("v")], [at("up"), at("up_v")]
+    if second:
+        operands.append(at("w")), ups.append(at("up_w"))
+        expected |= {"out2": node.w, "grad2": w.grad}
+    else:
+        np.save(at("k"), node.k.detach().reshape(1).numpy())
+        operands += [None, at("k")]
+        expected["grad3"] = node.k.grad.reshape(1)
+    request = {"op": "adaptive_neuron", "in": operands, "attr": texts(attr), "grad": ups, "out": folder}
+    return [request], {k: t.detach().numpy() for k, t in expected.items()}
+
+
 def differences(folder, expected):
     found = []
-    names = {"out0": "spikes", "out1": "state", "grad0": "gradient of x", "grad1": "gradient of v", "grad2": "gradient of the decay"}
+    names = {"out0": "spikes", "out1": "state", "grad0": "gradient of x", "grad1": "gradient of v", "grad2": "gradient of the decay or w",
+             "out2": "w", "grad3": "gradient of the gain"}
     for name in expected:
         what = names[os.path.basename(name)]
         path = os.path.join(folder, name + ".npy")
@@ -224,6 +279,10 @@ def main():
                 for steps in STEPS:
                     folder = os.path.join(root, str(len(jobs)))
                     jobs.append((library, f"{what}, T={steps}", folder, *prepare(folder, attr, run, make, steps, generator)))
+        for what, attr, make, second in adaptive_cases():
+            for steps in STEPS:
+                folder = os.path.join(root, str(len(jobs)))
+                jobs.append(("spikingjelly", f"{what}, T={steps}", folder, *prepare_adaptive(folder, attr, make, second, steps, generator)))
         for library, what, current, attr, make, run in driven_cases():
             for steps in STEPS:
                 folder = os.path.join(root, str(len(jobs)))
