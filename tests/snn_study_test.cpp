@@ -96,6 +96,52 @@ TEST(SnnAccount, CountsEqualBruteForce) {
 }
 
 // The example of its paper: 4 of 9 products meet.
+// A chain with spikes, flattened ones, their average and a potential, against loops over neurons.
+TEST(NeuroBench, AChainByBruteForce) {
+  manual_seed(6);
+  NirNet net;
+  const auto conv =
+      std::make_shared<nn::Conv2d>(1, 2, nn::Conv2dOptions{.kernel = 3, .padding = 1});
+  const auto linear = std::make_shared<nn::Linear>(32, 3);
+  linear->weight.data<float>()[5] = 0;
+  NeuronAttr a;
+  a.strict = true;
+  net.add("conv", conv).add("n", std::make_shared<snn::Neuron>(a));
+  net.add("flat", std::make_shared<nn::Flatten>()).add("linear", linear);
+  net.add("last", std::make_shared<LeakyIntegrator>(a));
+  const int64_t steps = 4, n = 5;
+  const Tensor x = cast(gt(uniform({steps, n, 1, 4, 4}, 0, 3), Tensor::full({1}, 1)), DType::f32);
+  const NeuroBench b = neurobench_of(net, x, true);
+  const Tensor current = (*conv)(reshape(x, {steps * n, 1, 4, 4}));
+  const Tensors fired = neuron(reshape(current, {steps, n, 2, 4, 4}), {}, {}, a);
+  const std::vector<float> s = fired[0].values<float>(), h = fired[2].values<float>();
+  double adds = 0, updates = 0, spikes = 0;
+  for (int64_t i = 0; i < steps * n; ++i)
+    for (int64_t y = 0; y < 4; ++y)
+      for (int64_t c = 0; c < 4; ++c)
+        for (int64_t dy = -1; dy < 2; ++dy)
+          for (int64_t dc = -1; dc < 2; ++dc)
+            if (y + dy >= 0 && y + dy < 4 && c + dc >= 0 && c + dc < 4)
+              adds += 2 * x.data<float>()[(i * 4 + y + dy) * 4 + c + dc];
+  for (size_t i = 0; i < s.size(); ++i) {
+    const size_t plane = static_cast<size_t>(n * 32);
+    spikes += s[i];
+    adds += s[i] * (i % 32 == 5 ? 2 : 3);  // one weight is 0
+    updates += i < plane || h[i] != h[i - plane];
+  }
+  EXPECT_EQ(b.effective_macs, 0);
+  EXPECT_NEAR(b.effective_acs, adds / n, 1e-9 * adds);
+  EXPECT_NEAR(b.connection_sparsity, 1.0 / (18 + 96), 1e-12);
+  EXPECT_NEAR(b.activation_sparsity, 1 - spikes / static_cast<double>(s.size()), 1e-12);
+  EXPECT_EQ(b.membrane_updates, updates / n + steps * 3);  // the integrator's always move
+  EXPECT_EQ(b.parameter_count, 18 + 2 + 96 + 3);
+  // The same numbers, not said to be spikes, are multiplied with; what they cause are spikes.
+  const NeuroBench plain = neurobench_of(net, x, false);
+  EXPECT_GT(plain.effective_macs, 0);
+  EXPECT_NEAR(plain.effective_macs + plain.effective_acs, adds / n, 1e-9 * adds);
+  EXPECT_THROW(neurobench_of(net, scale(x, .5), true), value_error);
+}
+
 TEST(NeuroBench, ItsExampleAndBruteForce) {
   nn::Linear l(3, 3);
   l.weight.set_data(Tensor::from<float>({1.3F, 0, -3.2F, 0, 1.2F, -5.1F, -1.1F, 2.7F, 0}, {3, 3}));
@@ -115,7 +161,7 @@ TEST(NeuroBench, ItsExampleAndBruteForce) {
     EXPECT_NEAR(b.effective_macs + b.effective_acs, ops, 1e-6 * ops);
     EXPECT_NEAR(b.dense_operations, dense, 1e-6 * dense);
     EXPECT_EQ(b.effective_acs > 0, kind == SnnActivation::spikes);
-    if (kind == SnnActivation::spikes) EXPECT_NEAR(b.effective_macs, layers[0].ops, 1e-6 * ops);
+    if (kind == SnnActivation::spikes) { EXPECT_NEAR(b.effective_macs, layers[0].ops, 1e-6 * ops); }
     EXPECT_EQ(b.footprint_bytes, 4 * net.parameter_count());
     EXPECT_EQ(b.connection_sparsity, 0);
     EXPECT_GT(b.activation_sparsity, 0);
@@ -280,7 +326,7 @@ TEST(SnnStudy, ASmallOneFromEndToEnd) {
     EXPECT_EQ(r.train_joules.kind, JouleKind::modelled_table);
     const bool spikes = r.point.starts_with("snn");
     // What a spiking net knows goes through its spikes: without them it guesses.
-    if (spikes) EXPECT_LT(r.silenced, 0.2) << r.point;
+    if (spikes) { EXPECT_LT(r.silenced, 0.2) << r.point; }
     EXPECT_EQ(r.raster.empty(), !spikes || r.seed != 1);
   }
   // Run again: nothing is trained twice; modelled joules do not depend on the run.

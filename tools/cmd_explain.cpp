@@ -5,6 +5,7 @@
 #include "data/atomic_file.h"
 #include "energy/table_model.h"
 #include "tools/cli.h"
+#include "tools/explain_neuron.h"
 #include "tools/explain_page.h"
 #include "tools/explain_text.h"
 #include "tools/explain_trace.h"
@@ -174,6 +175,17 @@ void print_lesson(const Lesson& l) {
   print_result(l);
 }
 
+void write_page(const std::string& path, const std::string& page) {
+  io::write_file(path, page);
+  std::fprintf(stderr, "%s: open it in a browser; the arrow keys step through it\n", path.c_str());
+}
+
+void explain_neuron(const NeuronLesson& l, const std::string& html, bool as_json) {
+  if (!html.empty()) write_page(html, neuron_page(l));
+  if (as_json) std::printf("%s\n", neuron_json(l).c_str());
+  else print_neuron(l);
+}
+
 }  // namespace
 
 void add_explain(CLI::App& app) {
@@ -188,13 +200,18 @@ void add_explain(CLI::App& app) {
   c->add_option("--seed", s->seed, "Seed of the first weights")->capture_default_str();
   c->add_option("--html", *html, "Write a page to step through; prints the totals only");
   c->add_flag("--json", *as_json, "Print what the page shows, as JSON");
+  auto neuron = std::make_shared<bool>(false);
+  auto input =
+      std::make_shared<std::vector<double>>(std::vector<double>{1.5, 1.5, 1.5, .25, 3, 0, 2, 1});
+  auto attrs = std::make_shared<std::vector<std::string>>();
+  auto* snn = c->add_flag("--snn", *neuron, "A spiking neuron over time instead of a net");
+  c->add_option("--input", *input, "Its current in every step")->needs(snn)->capture_default_str();
+  c->add_option("--attr", *attrs, "Its switches, as name=value (wattle ops neuron lists them)")
+      ->needs(snn);
   c->callback([=] {
+    if (*neuron) return explain_neuron(neuron_lesson(*input, *attrs), *html, *as_json);
     const Lesson lesson = run_lesson(*s);
-    if (!html->empty()) {
-      io::write_file(*html, page_html(lesson));
-      std::fprintf(stderr, "%s: open it in a browser; the arrow keys step through it\n",
-                   html->c_str());
-    }
+    if (!html->empty()) write_page(*html, page_html(lesson));
     if (*as_json) {
       std::printf("%s\n", page_json(lesson).c_str());
     } else if (html->empty()) {

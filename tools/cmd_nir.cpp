@@ -7,6 +7,7 @@
 #include "core/recorder.h"
 #include "data/nir.h"
 #include "data/npy.h"
+#include "green/neurobench.h"
 #include "green/nir_net.h"
 #include "tools/cli.h"
 
@@ -29,7 +30,23 @@ void info(const std::string& path) {
 struct Request {
   std::string file, in, out;
   double dt = 1e-4;
+  bool account = false, spikes = false, json = false;
 };
+
+void print_account(const green::NeuroBench& b, bool as_json) {
+  const nlohmann::ordered_json j{{"Footprint", b.footprint_bytes},
+                                 {"ParameterCount", b.parameter_count},
+                                 {"ConnectionSparsity", b.connection_sparsity},
+                                 {"ActivationSparsity", b.activation_sparsity},
+                                 {"Effective_MACs", b.effective_macs},
+                                 {"Effective_ACs", b.effective_acs},
+                                 {"Dense", b.dense_operations},
+                                 {"MembraneUpdates", b.membrane_updates}};
+  if (as_json) return void(std::printf("%s\n", j.dump(1).c_str()));
+  std::printf("NeuroBench's metrics, by type: additions where a layer's input is spikes\n");
+  for (const auto& [name, value] : j.items())
+    std::printf("  %s%s\n", cell(name, 20).c_str(), value.dump().c_str());
+}
 
 void run(const Request& r) {
   const auto net = green::net_from_nir(io::read_nir(r.file), r.dt);
@@ -38,6 +55,8 @@ void run(const Request& r) {
   const Tensor x = io::read_npy(r.in);
   const Tensor y = (*net)(x);
   io::write_npy(r.out, y);
+  if (r.account) print_account(green::neurobench_of(*net, x, r.spikes), r.json);
+  if (r.json) return;
   const double mean = wattle::mean(cast(y, DType::f32)).item();
   std::printf("%s -> %s %s, mean %.6g\n", str(x).c_str(), r.out.c_str(), str(y).c_str(), mean);
 }
@@ -65,6 +84,9 @@ void add_nir(CLI::App& app) {
   auto* go = file(c->add_subcommand("run", "Runs a net on a sequence"));
   go->add_option("--in", r->in, "x [T,N,...], .npy")->required();
   go->add_option("--out", r->out, "Where y [T,N,...] goes, .npy")->required();
+  auto* account = go->add_flag("--account", r->account, "NeuroBench's metrics of the run");
+  go->add_flag("--spikes", r->spikes, "x holds spikes: the first layer adds")->needs(account);
+  go->add_flag("--json", r->json, "The metrics alone, as JSON")->needs(account);
   dt(go);
   go->callback([r] { run(*r); });
   auto* through = file(c->add_subcommand("copy", "Reads a net and writes it again"));

@@ -7,17 +7,6 @@ namespace wattle::cli::explain {
 // share a column. Parameters stand above the op that reads them, data to its left (first column)
 // or below it. The last result gets a place of its own at the right end.
 const std::string_view graph_script = R"js(
-const svgNS = 'http://www.w3.org/2000/svg';
-function el(tag, attrs = {}, ...kids) {
-  const e =
-      tag[0] === ':' ? document.createElementNS(svgNS, tag.slice(1)) : document.createElement(tag);
-  for (const [k, v] of Object.entries(attrs))
-    if (k.startsWith('on')) e.addEventListener(k.slice(2), v);
-    else if (v !== undefined && v !== false) e.setAttribute(k, v);
-  for (const kid of kids.flat())
-    if (kid !== null && kid !== undefined) e.append(kid);
-  return e;
-}
 const shapeText = s => s.length ? '[' + s.join(', ') + ']' : 'a number';
 
 function layout(lines) {

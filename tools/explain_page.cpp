@@ -113,8 +113,7 @@ std::string embedded(std::string text) {
   return text;
 }
 
-constexpr std::string_view body = R"html(
-<header><div><h1>One training step, line by line</h1><p id="subtitle"></p></div>
+constexpr std::string_view body = R"html(</h1><p id="subtitle"></p></div>
 <nav aria-label="Steps"><button id="first" title="First step (Home)">&#8676;</button>
 <button id="back" title="Step back (left arrow)">&larr; Back</button>
 <span id="counter" aria-live="polite"></span>
@@ -124,25 +123,32 @@ constexpr std::string_view body = R"html(
 <div id="graph"></div>
 <main><section id="stage" aria-live="polite"></section><aside id="panel"></aside></main>
 <footer id="foot"></footer>
-<noscript>This page needs JavaScript to step through the graph.</noscript>
+<noscript>This page needs JavaScript to step through it.</noscript>
 )html";
 
 }  // namespace
 
 std::string page_json(const Lesson& lesson) { return lesson_json(lesson).dump(); }
 
-std::string page_html(const Lesson& lesson) {
+std::string page_of(std::string_view title, std::string_view heading, const std::string& data,
+                    std::initializer_list<std::string_view> scripts) {
+  std::string all;
+  for (const std::string_view s : scripts) all += s;
   return str(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-      "<title>Wattle: one training step, line by line</title>\n<style>",
-      page_style, "</style></head>\n<body>", body, "<script type=\"application/json\" id=\"data\">",
-      embedded(page_json(lesson)),
+      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>",
+      title, "</title>\n<style>", page_style, "</style></head>\n<body>\n<header><div><h1>", heading,
+      body, "<script type=\"application/json\" id=\"data\">", embedded(data),
       "</script>\n<script>\n'use strict';\n"
-      "const D = JSON.parse(document.getElementById('data').textContent);\n"
-      "const lines = D.forward;\n",
-      work_script, graph_script, page_script, stage_script, "show(stepFromHash());\n",
-      "</script></body></html>\n");
+      "const D = JSON.parse(document.getElementById('data').textContent);\n",
+      basics_script, all, walk_script, "</script></body></html>\n");
+}
+
+std::string page_html(const Lesson& lesson) {
+  return page_of(
+      "Wattle: one training step, line by line", "One training step, line by line",
+      page_json(lesson),
+      {"const lines = D.forward;\n", work_script, graph_script, page_script, stage_script});
 }
 
 }  // namespace wattle::cli::explain

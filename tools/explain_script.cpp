@@ -1,4 +1,4 @@
-// The page's script: the steps, the tables, the side panel.
+// The script of the training step: the steps, the tables, the side panel.
 #include "tools/explain_page.h"
 
 namespace wattle::cli::explain {
@@ -205,27 +205,11 @@ function panel(s, n) {
   return [...parts, ...totals(n)];
 }
 
-// ---- Navigation ----
-const $ = id => document.getElementById(id);
-const stepFromHash = () => Math.max(
-    0, Math.min(steps.length - 1, Number((location.hash.match(/step=(\d+)/) || [])[1] || 0)));
-let current = -1;
-function show(n) {
-  if (n === current || n < 0 || n >= steps.length) return;
-  current = n;
-  const s = steps[n];
-  document.body.className = s.phase;
+// ---- What a step shows ----
+function drawStep(s, n) {
   $('graph').replaceChildren(drawGraph(stateAt(n), i => show(1 + i)));
   $('stage').replaceChildren(...stages[s.kind](s).flat());
   $('panel').replaceChildren(...panel(s, n).flat());
-  $('counter').textContent = `step ${n} of ${steps.length - 1}`;
-  $('first').disabled = $('back').disabled = n === 0;
-  $('last').disabled = $('next').disabled = n === steps.length - 1;
-  [...$('timeline').children].forEach((b, i) => {
-    b.className = steps[i].phase + (i < n ? ' done' : '');
-    b.setAttribute('aria-selected', i === n);
-  });
-  if (stepFromHash() !== n) history.replaceState(null, '', '#step=' + n);
 }
 $('subtitle').textContent = `${D.net}   (${D.settings.optimizer}, learning rate ${
     D.settings.lr}, step ${D.settings.at} of ${D.settings.steps}, seed ${D.settings.seed})`;
@@ -233,22 +217,6 @@ $('foot').textContent =
     `Joules are modelled, none is measured: operations executed and unique bytes, times ${
         D.energy_title || D.energy_source}. Energies of the datapath and of DRAM alone. ` +
     (D.counters_agree ? 'The ops shown add up to the counters of the whole step.' : '');
-steps.forEach(
-    (s, i) =>
-        $('timeline')
-            .append(el('button', {role: 'tab', title: s.title, onclick: () => show(i)}, s.short)));
-$('first').onclick = () => show(0);
-$('back').onclick = () => show(current - 1);
-$('next').onclick = () => show(current + 1);
-$('last').onclick = () => show(steps.length - 1);
-addEventListener('keydown', e => {
-  const to =
-      {ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: steps.length - 1}[e.key];
-  if (to === undefined || e.ctrlKey || e.metaKey || e.altKey) return;
-  e.preventDefault();
-  show(to);
-});
-addEventListener('hashchange', () => show(stepFromHash()));
 )js";
 
 }  // namespace wattle::cli::explain

@@ -5,17 +5,6 @@
 namespace wattle::cli::explain {
 
 const std::string_view work_script = R"js(
-// Four significant digits; a true minus sign.
-function num(v) {
-  if (v === null) return 'nan';
-  if (v === 0) return '0';
-  const a = Math.abs(v);
-  const s = a < 1e-3 || a >= 1e5 ? a.toExponential(2).replace('e-', 'e\u2212').replace('e+', 'e') :
-                                   String(Number(a.toPrecision(4)));
-  return (v < 0 ? '\u2212' : '') + s;
-}
-// The same inside a product or sum: negative numbers in brackets.
-const fac = v => v < 0 ? '(' + num(v) + ')' : num(v);
 const last = shape => shape.length ? shape[shape.length - 1] : 1;
 const dot = (xs, ys) => xs.map((x, k) => fac(x) + ' \u00b7 ' + fac(ys[k])).join(' + ');
 const take = (t, cells) => cells.map(i => t.v[i]);

@@ -10,6 +10,7 @@ status=0
 "$python" "$root/tests/oracle/run_moe.py" || status=1
 "$python" "$root/tests/oracle/run_snn.py" --require || status=1
 "$python" "$root/tests/oracle/run_nir.py" --require || status=1
+"$python" "$root/tests/oracle/run_neurobench.py" --require || status=1
 "$python" "$root/tests/oracle/train_200.py" --dtype f64 --lr 1e-3 || status=1
 "$python" "$root/tests/oracle/train_200.py" --dtype f32 --lr 1e-4 || status=1
 # For the reader, not for the verdict: in f32 at lr 1e-3 rounding alone moves PyTorch against itself by more than 1e-3.

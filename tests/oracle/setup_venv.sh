@@ -6,8 +6,10 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 venv=${WATTLE_ORACLE_VENV:-$root/build/oracle-venv}
 pins="torch==2.15.0 numpy==2.4.6 safetensors==0.8.0 ml-dtypes==0.6.0 softposit==0.3.4.4 snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 nir==1.0.8 nirtorch==2.6"
+# Its own requirements are data sets that nothing here reads; what its metrics need is there.
+alone="neurobench==2.3.0"
 
-if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/pins" 2>/dev/null)" = "$pins" ]; then
+if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/pins" 2>/dev/null)" = "$pins $alone" ]; then
   echo "$venv is ready"
   exit 0
 fi
@@ -26,6 +28,7 @@ echo "creating $venv with $pins from PyPI: about 5 GB on disk"
 "$python" -m venv "$venv"
 # shellcheck disable=SC2086  # the pins are separate arguments
 "$venv/bin/pip" install --disable-pip-version-check --no-cache-dir $pins
+"$venv/bin/pip" install --disable-pip-version-check --no-cache-dir --no-deps "$alone"
 "$venv/bin/python" -c 'import torch, numpy, safetensors; print("torch", torch.__version__, "numpy", numpy.__version__)'
-printf '%s\n' "$pins" > "$venv/pins"
+printf '%s\n' "$pins $alone" > "$venv/pins"
 echo "$venv is ready"
