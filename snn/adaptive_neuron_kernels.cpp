@@ -71,12 +71,12 @@ double backward_block(const AdaptiveBackward& b, const R& r, int64_t begin, int6
   const int64_t n = end - begin;
   const auto from = [&](const float* p) { return p ? p + begin : nullptr; };
   Row gv(from(b.gv), n, 0), gw(from(b.gw), n, 0), v0(from(b.v), n, r.start()), w0(from(b.w), n, 0);
-  Row h, before, up, more, gain;
+  Row h, before, up, more, gain, sg;
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
     using V = simd::f32<N>;
     const AdaptiveGrad<Lanes<N>, R> g(r, V{} + b.gain, b.learned);
-    const auto slope = [&](V p) WATTLE_INLINE_BODY {
-      return surrogate_lanes<N>(r.surrogate, p - static_cast<float>(r.v_th));
+    const auto slopes = [&](const Row& of) WATTLE_INLINE_BODY {
+      surrogate_row<N>(r.surrogate, static_cast<float>(r.v_th), of.at, sg.at, n);
     };
     const auto back = [&](int64_t i, V more_up, V hi, V sg, V v, bool last) WATTLE_INLINE_BODY {
       V gvi = simd::load<N>(gv.at + i), gwi = simd::load<N>(gw.at + i),
@@ -93,19 +93,22 @@ double backward_block(const AdaptiveBackward& b, const R& r, int64_t begin, int6
       up.fill(b.gs ? b.gs + at : nullptr, n, 0);
       more.fill(b.gh ? b.gh + at : nullptr, n, 0);
       if (R::kind == AdaptiveKind::izhikevich && t > 0) before.fill(b.h + at - b.n, n, 0);
+      slopes(h);
       for (int64_t i = 0; i < n; i += N) {
-        const V hi = simd::load<N>(h.at + i), sg = slope(hi);
+        const V hi = simd::load<N>(h.at + i), slope = simd::load<N>(sg.at + i);
         const V v = t > 0 ? g.step.after(simd::load<N>(before.at + i)) : simd::load<N>(v0.at + i);
-        const V u = simd::load<N>(up.at + i) * sg + simd::load<N>(more.at + i);
-        simd::store<N>(up.at + i, back(i, u, hi, sg, v, t == b.steps - 1));
+        const V u = simd::load<N>(up.at + i) * slope + simd::load<N>(more.at + i);
+        simd::store<N>(up.at + i, back(i, u, hi, slope, v, t == b.steps - 1));
       }
       std::copy(up.at, up.at + n, b.gx + at);
     }
     if (R::kind != AdaptiveKind::alif) return;
-    for (int64_t i = 0; i < n; i += N) {
-      const V v = simd::load<N>(v0.at + i), first = g.step.before(v, simd::load<N>(w0.at + i));
-      back(i, V{}, first, slope(first), v, false);
-    }
+    for (int64_t i = 0; i < n; i += N)
+      simd::store<N>(h.at + i, g.step.before(simd::load<N>(v0.at + i), simd::load<N>(w0.at + i)));
+    slopes(h);
+    for (int64_t i = 0; i < n; i += N)
+      back(i, V{}, simd::load<N>(h.at + i), simd::load<N>(sg.at + i), simd::load<N>(v0.at + i),
+           false);
   });
   std::copy(gv.at, gv.at + n, b.gv0 + begin);
   if (b.gw0) std::copy(gw.at, gw.at + n, b.gw0 + begin);

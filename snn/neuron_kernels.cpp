@@ -108,10 +108,10 @@ void forward_block(const NeuronForward& f, const R& r, int64_t begin, int64_t en
 // gh of a block of neurons, step by step backwards; sums up the gradient of d.
 template <class Isa, class R>
 double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_t end) {
-  alignas(64) float buffer[8][kBlock] = {};
+  alignas(64) float buffer[9][kBlock] = {};
   float *const gh = buffer[0], *const gv = buffer[1], *const v0 = buffer[2], *const sum = buffer[3],
                *const h = buffer[4], *const gs = buffer[5], *const more = buffer[6],
-               *const gx = buffer[7];
+               *const gx = buffer[7], *const sg = buffer[8];
   const int64_t n = end - begin;
   for (int64_t i = 0; i < n; ++i) {
     gv[i] = b.gv ? b.gv[begin + i] : 0.0f;
@@ -120,39 +120,45 @@ double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
     using V = simd::f32<N>;
     const NeuronGrad<Lanes<N>, R> g(r, V{} + b.d, V{} + b.keep);
-    const auto slope = [&](V p) WATTLE_INLINE_BODY {
-      return surrogate_lanes<N>(r.surrogate, p - static_cast<float>(r.v_th));
+    const auto slopes = [&](const float* of) WATTLE_INLINE_BODY {
+      surrogate_row<N>(r.surrogate, static_cast<float>(r.v_th), of, sg, n);
+    };
+    const bool whole = n % N == 0;  // vectors: rows are read and written where they lie
+    const auto row = [&](const float* from, float* copy) WATTLE_INLINE_BODY {
+      if (whole && from) return from;
+      if (from) std::copy(from, from + n, copy);
+      return static_cast<const float*>(copy);
     };
     for (int64_t t = b.steps; t-- > 0;) {
       const int64_t at = t * b.n + begin;
-      std::copy(b.h + at, b.h + at + n, h);
-      if (b.gs) std::copy(b.gs + at, b.gs + at + n, gs);
-      if (b.gh) std::copy(b.gh + at, b.gh + at + n, more);
+      const float *const ht = row(b.h + at, h), *const gst = row(b.gs ? b.gs + at : nullptr, gs),
+                         *const ght = row(b.gh ? b.gh + at : nullptr, more);
+      float* const out = b.sum_x || !whole ? gx : b.gx + at;
       const bool is_last = t == b.steps - 1;
+      slopes(ht);
       for (int64_t i = 0; i < n; i += N) {
-        const V p = simd::load<N>(h + i), sg = slope(p);
-        V x = is_last ? g.last(simd::load<N>(gv + i), p, sg) : g.back(simd::load<N>(gh + i), p, sg);
-        if (b.gs) x += simd::load<N>(gs + i) * sg;
-        if (b.gh) x += simd::load<N>(more + i);
+        const V p = simd::load<N>(ht + i), slope = simd::load<N>(sg + i);
+        V x = is_last ? g.last(simd::load<N>(gv + i), p, slope)
+                      : g.back(simd::load<N>(gh + i), p, slope);
+        if (b.gs) x += simd::load<N>(gst + i) * slope;
+        if (b.gh) x += simd::load<N>(ght + i);
         simd::store<N>(gh + i, x);
         const V to_x = g.to_x(x);
-        simd::store<N>(gs + i, b.sum_x && !is_last ? simd::load<N>(gx + i) + to_x : to_x);
-        if (b.sum_x) simd::store<N>(gx + i, simd::load<N>(gs + i));
+        simd::store<N>(out + i, b.sum_x && !is_last ? simd::load<N>(gx + i) + to_x : to_x);
       }
-      if (!b.sum_x || t == 0) std::copy(gs, gs + n, b.gx + (b.sum_x ? begin : at));
+      if (b.sum_x ? t == 0 : !whole) std::copy(gx, gx + n, b.gx + (b.sum_x ? begin : at));
       if (!r.learned) continue;
-      if (t > 0) std::copy(b.h + at - b.n, b.h + at - b.n + n, gs);
+      const float* const before = t > 0 ? row(b.h + at - b.n, gs) : v0;
       for (int64_t i = 0; i < n; i += N) {
-        const V v = t > 0 ? state<Lanes<N>>(r, simd::load<N>(gs + i)) : simd::load<N>(v0 + i);
-        const V e = g.by_decay(simd::load<N>(h + i), v);
+        const V from = simd::load<N>(before + i), v = t > 0 ? state<Lanes<N>>(r, from) : from;
+        const V e = g.by_decay(simd::load<N>(ht + i), v);
         simd::store<N>(sum + i, simd::load<N>(sum + i) + simd::load<N>(gh + i) * e);
       }
     }
-    for (int64_t i = 0; i < n; i += N) {
-      const V v = simd::load<N>(v0 + i);
-      const V sg = g.start_fires() ? slope(v) : V{};
-      simd::store<N>(gh + i, g.to_start(simd::load<N>(gh + i), v, sg));
-    }
+    if (g.start_fires()) slopes(v0);
+    for (int64_t i = 0; i < n; i += N)
+      simd::store<N>(
+          gh + i, g.to_start(simd::load<N>(gh + i), simd::load<N>(v0 + i), simd::load<N>(sg + i)));
   });
   std::copy(gh, gh + n, b.gv0 + begin);
   double all = 0;

@@ -114,4 +114,29 @@ WATTLE_FORCE_INLINE simd::f32<N> surrogate_lanes(const Surrogate& s, simd::f32<N
   return zero;
 }
 
+/// slope[i] = the surrogate at h[i] - v_th, i < n; whole vectors are written. One loop for each
+/// kind: a choice inside the loop would cost as much as the arithmetic.
+template <int N>
+WATTLE_FORCE_INLINE void surrogate_row(const Surrogate& s, float v_th, const float* h, float* slope,
+                                       int64_t n) {
+  const auto run = [&]<SurrogateKind K>() WATTLE_INLINE_BODY {
+    const Surrogate fixed{K, s.a};
+    for (int64_t i = 0; i < n; i += N)
+      simd::store<N>(slope + i, surrogate_lanes<N>(fixed, simd::load<N>(h + i) - v_th));
+  };
+  switch (s.kind) {
+    case SurrogateKind::atan: return run.template operator()<SurrogateKind::atan>();
+    case SurrogateKind::sigmoid: return run.template operator()<SurrogateKind::sigmoid>();
+    case SurrogateKind::fast_sigmoid: return run.template operator()<SurrogateKind::fast_sigmoid>();
+    case SurrogateKind::super_spike: return run.template operator()<SurrogateKind::super_spike>();
+    case SurrogateKind::soft_sign: return run.template operator()<SurrogateKind::soft_sign>();
+    case SurrogateKind::triangle: return run.template operator()<SurrogateKind::triangle>();
+    case SurrogateKind::quadratic: return run.template operator()<SurrogateKind::quadratic>();
+    case SurrogateKind::rectangle: return run.template operator()<SurrogateKind::rectangle>();
+    case SurrogateKind::exponential: return run.template operator()<SurrogateKind::exponential>();
+    case SurrogateKind::straight_through:
+      return run.template operator()<SurrogateKind::straight_through>();
+  }
+}
+
 }  // namespace wattle::snn
