@@ -26,6 +26,15 @@ namespace {
 
 // ---- AVX2 ----
 
+// Twelve sums, a row and two vectors of b: all but one of 16 registers.
+constexpr int64_t tile_rows = 6;
+
+// A row of at most 16 results; a known size is a few moves, an unknown one a call.
+void copy_row(int32_t* to, const void* from, int64_t width) {
+  if (width == columns) std::memcpy(to, from, columns * sizeof(int32_t));
+  else std::memcpy(to, from, static_cast<size_t>(width) * sizeof(int32_t));
+}
+
 // R rows by 16 columns: a as 16-bit numbers, [rows][k].
 template <int R>
 [[gnu::target("avx2")]] void tile_avx2(const int16_t* a, int64_t lda, const int16_t* b, int64_t k,
@@ -47,8 +56,32 @@ template <int R>
   for (int r = 0; r < R; ++r) {
     int32_t out[columns];
     std::memcpy(out, sum[r], sizeof out);
-    std::memcpy(c + r * ldc, out, static_cast<size_t>(width) * sizeof(int32_t));
+    copy_row(c + r * ldc, out, width);
   }
+}
+
+using TileAvx2 = void (*)(const int16_t*, int64_t, const int16_t*, int64_t, int32_t*, int64_t,
+                          int64_t);
+// How many of `left` rows the next tile takes, and the tile. Eight rows are two tiles of four.
+int64_t rows_of(int64_t left) {
+  return left >= tile_rows && left != 8 ? tile_rows : left >= 4 ? 4 : 1;
+}
+TileAvx2 tile_of(int64_t left) {
+  const int64_t rows = rows_of(left);
+  return rows == tile_rows ? tile_avx2<tile_rows> : rows == 4 ? tile_avx2<4> : tile_avx2<1>;
+}
+// Rows of a block: at most 32, and an even number of blocks of nearly one size.
+int64_t block_rows(int64_t m) {
+  if (m <= 32) return std::max<int64_t>(m, 1);
+  const int64_t blocks = 2 * ((m + 63) / 64);
+  return (m + blocks - 1) / blocks;
+}
+
+void widen(const uint8_t* from, bool is_unsigned, int16_t* to, int64_t n) {
+  if (is_unsigned)
+    for (int64_t k = 0; k < n; ++k) to[k] = from[k];
+  else
+    for (int64_t k = 0; k < n; ++k) to[k] = static_cast<int8_t>(from[k]);
 }
 
 // ---- VNNI ----
@@ -108,34 +141,24 @@ template <int R>
 
 }  // namespace
 
-namespace {
-void widen(const uint8_t* from, bool is_unsigned, int16_t* to, int64_t n) {
-  if (is_unsigned)
-    for (int64_t k = 0; k < n; ++k) to[k] = from[k];
-  else
-    for (int64_t k = 0; k < n; ++k) to[k] = static_cast<int8_t>(from[k]);
-}
-}  // namespace
-
 void int_gemm_avx2(const IntGemm& g) {
   const PackedInts b = pack<int16_t, 2>(g, 2, false);
   const auto* data = static_cast<const int16_t*>(b.data.raw());
-  constexpr int64_t rows = 6;  // 12 sums, a row and two vectors of b: all but one of 16 registers
-  for_row_blocks(g.m, rows * 5, [&](int64_t i0, int64_t count) {
+  for_row_blocks(g.m, block_rows(g.m), [&](int64_t i0, int64_t count) {
     const Tensor wide = bytes(count * b.k * 2);
     auto* a = static_cast<int16_t*>(wide.raw());
     for (int64_t i = 0; i < count; ++i) {
       widen(g.a + (i0 + i) * g.k, g.a_unsigned, a + i * b.k, g.k);
       std::fill(a + i * b.k + g.k, a + (i + 1) * b.k, int16_t{0});
     }
-    for (int64_t j = 0; j < g.n; j += columns)
+    for (int64_t j = 0; j < g.n; j += columns) {
       for (int64_t i = 0; i < count;) {
         const int64_t left = count - i;
-        const auto tile = left >= rows ? tile_avx2<rows> : left >= 4 ? tile_avx2<4> : tile_avx2<1>;
-        tile(a + i * b.k, b.k, data + j * b.k, b.k, g.c + (i0 + i) * g.n + j, g.n,
-             std::min(columns, g.n - j));
-        i += left >= rows ? rows : left >= 4 ? 4 : 1;
+        tile_of(left)(a + i * b.k, b.k, data + j * b.k, b.k, g.c + (i0 + i) * g.n + j, g.n,
+                      std::min(columns, g.n - j));
+        i += rows_of(left);
       }
+    }
   });
 }
 

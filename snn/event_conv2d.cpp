@@ -20,7 +20,7 @@ using conv::Geometry;
 struct Conv {
   Geometry g;
   const uint8_t* spikes;
-  const float *w, *bias;  ///< w in blocks
+  const float *w, *bias;
   float* y;
   int64_t wide = 0, blocks = 0;  ///< channels of a block, blocks of a group
 
@@ -95,7 +95,7 @@ WATTLE_FORCE_INLINE int64_t add_tap(const PixelLists& l, size_t pixel, int32_t f
 }
 
 template <class Isa, int Wide>
-int64_t run_task(const Conv& c, const PixelLists& l, const Task& t) {
+int64_t run_task(const Conv& c, const PixelLists& l, const float* w, const Task& t) {
   const Geometry& g = c.g;
   const int64_t cg = g.c / g.groups, first = t.group * c.outs() + t.block * Wide;
   const int64_t width = std::min<int64_t>(Wide, c.outs() - t.block * Wide);
@@ -103,7 +103,6 @@ int64_t run_task(const Conv& c, const PixelLists& l, const Task& t) {
   thread_local std::vector<float> buffer;
   buffer.assign(static_cast<size_t>((t.p1 - t.p0) * g.wo * Wide), 0.0f);
   float* const sums = buffer.data();
-  const float* const w = c.w + (t.group * c.blocks + t.block) * c.taps() * Wide;
   int64_t count = 0;
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
     for (int64_t tap = 0; tap < g.r * g.s; ++tap)
@@ -127,48 +126,51 @@ int64_t run_task(const Conv& c, const PixelLists& l, const Task& t) {
   return count * width;
 }
 
-// w [K, taps] into blocks [taps, wide], zeros beyond the channels of a group.
+// Block b of w [K, taps] as [taps, wide], zeros beyond the channels of its group.
 template <class Isa>
-void pack(const Conv& c, const float* w, float* to) {
+void pack(const Conv& c, int64_t b, float* to) {
   const int64_t taps = c.taps(), wide = c.wide;
-  parallel_for(c.g.groups * c.blocks, 1, [&](int64_t begin, int64_t end) {
-    Isa::call([&]<int N>() WATTLE_INLINE_BODY {
-      for (int64_t b = begin; b < end; ++b) {
-        const int64_t k0 = b % c.blocks * wide, width = std::min(wide, c.outs() - k0);
-        const float* const from = w + (b / c.blocks * c.outs() + k0) * taps;
-        for (int64_t i = 0; i < wide; i += N)
-          gemm::detail::pack_transposed<N>(from + i * taps, taps,
-                                           static_cast<int>(std::clamp<int64_t>(width - i, 0, N)),
-                                           taps, to + b * taps * wide + i, wide);
-      }
-    });
+  const int64_t k0 = b % c.blocks * wide, width = std::min(wide, c.outs() - k0);
+  const float* const from = c.w + (b / c.blocks * c.outs() + k0) * taps;
+  Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    for (int64_t i = 0; i < wide; i += N)
+      gemm::detail::pack_transposed<N>(from + i * taps, taps,
+                                       static_cast<int>(std::clamp<int64_t>(width - i, 0, N)), taps,
+                                       to + i, wide);
   });
 }
 
 template <class Isa>
-int64_t run(Conv c, const float* w) {
+int64_t run(Conv c) {
   const Geometry& g = c.g;
   c.wide = c.outs() <= 16 ? 16 : c.outs() <= 32 ? 32 : 64;
   c.blocks = (c.outs() + c.wide - 1) / c.wide;
-  const Tensor packed = Tensor::empty({g.groups * c.blocks * c.taps() * c.wide}, DType::f32);
-  pack<Isa>(c, w, packed.data<float>());
-  c.w = packed.data<float>();
+  const int64_t all_blocks = g.groups * c.blocks, block = c.taps() * c.wide;
+  const Tensor packed = Tensor::empty({all_blocks * block}, DType::f32);
+  const auto weights = [&](int64_t b) { return packed.data<float>() + b * block; };
   std::vector<PixelLists> lists(static_cast<size_t>(g.n));
   parallel_for(g.n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) lists[static_cast<size_t>(i)].build(c, i);
   });
   // About 200 pixels a task: their sums and a tap's weights fit the first-level cache together.
   const int64_t rows = std::clamp<int64_t>(200 / g.wo, 1, g.ho), cuts = (g.ho + rows - 1) / rows;
-  const int64_t per_image = g.groups * c.blocks * cuts;
+  const int64_t per_image = all_blocks * cuts;
+  // A block that one task alone needs is laid out by that task, in the cache of its thread.
+  const bool alone = g.n * cuts == 1;
+  if (!alone)
+    parallel_for(all_blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) pack<Isa>(c, b, weights(b));
+    });
   std::vector<int64_t> added(static_cast<size_t>(g.n * per_image));
   parallel_for(g.n * per_image, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t cut = i % cuts, b = i / cuts % (g.groups * c.blocks), image = i / per_image;
+      const int64_t cut = i % cuts, b = i / cuts % all_blocks, image = i / per_image;
       const Task t{image, b / c.blocks, b % c.blocks, cut * rows, std::min(g.ho, (cut + 1) * rows)};
       const PixelLists& l = lists[static_cast<size_t>(image)];
-      added[static_cast<size_t>(i)] = c.wide == 16   ? run_task<Isa, 16>(c, l, t)
-                                      : c.wide == 32 ? run_task<Isa, 32>(c, l, t)
-                                                     : run_task<Isa, 64>(c, l, t);
+      if (alone) pack<Isa>(c, b, weights(b));
+      added[static_cast<size_t>(i)] = c.wide == 16   ? run_task<Isa, 16>(c, l, weights(b), t)
+                                      : c.wide == 32 ? run_task<Isa, 32>(c, l, weights(b), t)
+                                                     : run_task<Isa, 64>(c, l, weights(b), t);
     }
   });
   int64_t all = 0;
@@ -176,11 +178,11 @@ int64_t run(Conv c, const float* w) {
   return all;
 }
 
-int64_t run_at_level(const Conv& c, const float* w) {
+int64_t run_at_level(const Conv& c) {
   switch (simd::level()) {
-    case simd::Level::portable: return run<simd::Portable>(c, w);
-    case simd::Level::avx2: return run<simd::Avx2>(c, w);
-    case simd::Level::avx512: return run<simd::Avx512>(c, w);
+    case simd::Level::portable: return run<simd::Portable>(c);
+    case simd::Level::avx2: return run<simd::Avx2>(c);
+    case simd::Level::avx512: return run<simd::Avx512>(c);
   }
   return 0;
 }
@@ -190,9 +192,8 @@ bool has_bias(Ins in) { return in.size() > 2 && in[2].defined(); }
 void conv_events(Ins in, Outs out, const void* attr) {
   const Geometry g = conv::forward_geometry(in, *static_cast<const Conv2dAttr*>(attr));
   const float* const bias = has_bias(in) ? in[2].data<float>() : nullptr;
-  const int64_t added = run_at_level(
-      {g, static_cast<const uint8_t*>(in[0].raw()), nullptr, bias, out[0].data<float>()},
-      in[1].data<float>());
+  const int64_t added = run_at_level({g, static_cast<const uint8_t*>(in[0].raw()),
+                                      in[1].data<float>(), bias, out[0].data<float>()});
   // Weights are all read: they are laid out anew in every call.
   report_executed({.add = added + (bias ? out[0].numel() : 0),
                    .read = in[0].nbytes() + 2 * in[1].nbytes() + (bias ? in[2].nbytes() : 0),
@@ -207,12 +208,13 @@ void dense(const Geometry& g, const float* x, const float* w, float* y) {
 Times measure(Geometry g, const Shape& image, const Shape& weight) {
   const Tensor bits = Tensor::zeros(image, DType::spike), w = Tensor::full(weight, 0.5);
   const Tensor y = Tensor::empty({g.n, g.k, g.ho, g.wo}, DType::f32);
-  const Conv c{g, static_cast<const uint8_t*>(bits.raw()), nullptr, nullptr, y.data<float>()};
+  const Conv c{g, static_cast<const uint8_t*>(bits.raw()), w.data<float>(), nullptr,
+               y.data<float>()};
   Times t{};
   scatter_spikes(bits, kFew);
-  t.few = fastest([&] { run_at_level(c, w.data<float>()); });
+  t.few = fastest([&] { run_at_level(c); });
   scatter_spikes(bits, kMany);
-  t.many = fastest([&] { run_at_level(c, w.data<float>()); });
+  t.many = fastest([&] { run_at_level(c); });
   t.dense = fastest([&] {
     const Tensor x = Tensor::empty(image, DType::f32);
     decode(bits, x.data<float>());
