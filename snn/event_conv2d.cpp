@@ -3,6 +3,7 @@
 // cache while all pixels pass. Weights are laid out as [block][C/groups R S][channels] for it,
 // spikes as lists of channels per pixel. Sums run over taps, then channels, whatever the task.
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "core/parallel.h"
@@ -28,31 +29,31 @@ struct Conv {
   int64_t outs() const { return g.k / g.groups; }
 };
 
-// Channels of the spikes of each pixel: those of pixel i are channel[first[i]] up to first[i + 1].
+// Channels of the spikes of each pixel of an image: those of pixel i are channel[i c] up to
+// channel[i c + count[i]].
 struct PixelLists {
-  std::vector<int32_t> first, channel;
+  int64_t c = 0;
+  std::vector<int32_t> count;
+  std::unique_ptr<int32_t[]> channel;
 
-  void build(const Conv& c, int64_t image) {
-    const Geometry& g = c.g;
+  void build(const Conv& conv, int64_t image) {
+    const Geometry& g = conv.g;
     const int64_t row_bytes = spike_row_bytes(g.w), plane = g.h * g.w;
-    const uint8_t* const bits = c.spikes + image * g.c * g.h * row_bytes;
-    const auto each = [&](auto&& fn) {
-      for (int64_t ch = 0; ch < g.c; ++ch)
-        for (int64_t i = 0; i < g.h; ++i)
-          for_each_spike(bits + (ch * g.h + i) * row_bytes, g.w,
-                         [&](int64_t j) { fn(i * g.w + j, static_cast<int32_t>(ch)); });
-    };
-    first.assign(static_cast<size_t>(plane + 1), 0);
-    each([&](int64_t pixel, int32_t) { ++first[static_cast<size_t>(pixel + 1)]; });
-    for (int64_t i = 0; i < plane; ++i)
-      first[static_cast<size_t>(i + 1)] += first[static_cast<size_t>(i)];
-    channel.resize(static_cast<size_t>(first.back()));
-    std::vector<int32_t> next(first.begin(), first.end() - 1);
-    each([&](int64_t pixel, int32_t ch) {
-      channel[static_cast<size_t>(next[static_cast<size_t>(pixel)]++)] = ch;
-    });
+    const uint8_t* const bits = conv.spikes + image * g.c * g.h * row_bytes;
+    if (!channel) channel = std::make_unique_for_overwrite<int32_t[]>(size(g));
+    c = g.c;
+    count.assign(static_cast<size_t>(plane), 0);
+    for (int64_t ch = 0; ch < c; ++ch)
+      for (int64_t i = 0; i < g.h; ++i)
+        for_each_spike(bits + (ch * g.h + i) * row_bytes, g.w, [&](int64_t j) {
+          const int64_t pixel = i * g.w + j;
+          channel[static_cast<size_t>(pixel * c + count[static_cast<size_t>(pixel)]++)] =
+              static_cast<int32_t>(ch);
+        });
   }
+  static size_t size(const Geometry& g) { return static_cast<size_t>(g.h * g.w * g.c); }
 };
+constexpr int64_t kListed = 1 << 23;  // entries of lists alive at a time (32 MB)
 
 // One block of channels of rows [p0, p1) of an image's output.
 struct Task {
@@ -76,8 +77,8 @@ Reach reach(const Geometry& g, int64_t p, int64_t r, int64_t s) {
 template <int N, int V>
 WATTLE_FORCE_INLINE int64_t add_tap(const PixelLists& l, size_t pixel, int32_t from, int32_t to,
                                     const float* w, int64_t step, float* sums) {
-  const int32_t *at = l.channel.data() + l.first[pixel], *const end =
-                                                             l.channel.data() + l.first[pixel + 1];
+  const int32_t *at = l.channel.get() + static_cast<int64_t>(pixel) * l.c, *const end =
+                                                                               at + l.count[pixel];
   simd::f32<N> sum[V];
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) sum[v] = simd::load<N>(sums + v * N);
@@ -148,10 +149,9 @@ int64_t run(Conv c) {
   const int64_t all_blocks = g.groups * c.blocks, block = c.taps() * c.wide;
   const Tensor packed = Tensor::empty({all_blocks * block}, DType::f32);
   const auto weights = [&](int64_t b) { return packed.data<float>() + b * block; };
-  std::vector<PixelLists> lists(static_cast<size_t>(g.n));
-  parallel_for(g.n, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) lists[static_cast<size_t>(i)].build(c, i);
-  });
+  const int64_t group =
+      std::clamp<int64_t>(kListed / std::max<int64_t>(1, g.h * g.w * g.c), 1, g.n);
+  std::vector<PixelLists> lists(static_cast<size_t>(group));
   // About 200 pixels a task: their sums and a tap's weights fit the first-level cache together.
   const int64_t rows = std::clamp<int64_t>(200 / g.wo, 1, g.ho), cuts = (g.ho + rows - 1) / rows;
   const int64_t per_image = all_blocks * cuts;
@@ -162,17 +162,25 @@ int64_t run(Conv c) {
       for (int64_t b = begin; b < end; ++b) pack<Isa>(c, b, weights(b));
     });
   std::vector<int64_t> added(static_cast<size_t>(g.n * per_image));
-  parallel_for(g.n * per_image, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t cut = i % cuts, b = i / cuts % all_blocks, image = i / per_image;
-      const Task t{image, b / c.blocks, b % c.blocks, cut * rows, std::min(g.ho, (cut + 1) * rows)};
-      const PixelLists& l = lists[static_cast<size_t>(image)];
-      if (alone) pack<Isa>(c, b, weights(b));
-      added[static_cast<size_t>(i)] = c.wide == 16   ? run_task<Isa, 16>(c, l, weights(b), t)
-                                      : c.wide == 32 ? run_task<Isa, 32>(c, l, weights(b), t)
-                                                     : run_task<Isa, 64>(c, l, weights(b), t);
-    }
-  });
+  for (int64_t image0 = 0; image0 < g.n; image0 += group) {
+    const int64_t images = std::min(group, g.n - image0);
+    parallel_for(images, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) lists[static_cast<size_t>(i)].build(c, image0 + i);
+    });
+    parallel_for(images * per_image, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t cut = i % cuts, b = i / cuts % all_blocks, image = i / per_image;
+        const Task t{image0 + image, b / c.blocks, b % c.blocks, cut * rows,
+                     std::min(g.ho, (cut + 1) * rows)};
+        const PixelLists& l = lists[static_cast<size_t>(image)];
+        if (alone) pack<Isa>(c, b, weights(b));
+        added[static_cast<size_t>(image0 * per_image + i)] =
+            c.wide == 16   ? run_task<Isa, 16>(c, l, weights(b), t)
+            : c.wide == 32 ? run_task<Isa, 32>(c, l, weights(b), t)
+                           : run_task<Isa, 64>(c, l, weights(b), t);
+      }
+    });
+  }
   int64_t all = 0;
   for (int64_t n : added) all += n;
   return all;

@@ -66,7 +66,8 @@ void run_events(const Events& e, int64_t spikes) {
   constexpr int64_t tile = 256;
   const int64_t work = std::max<int64_t>(1, spikes * e.n);
   const int64_t tiles = (e.n + tile - 1) / tile;
-  const int64_t cuts = e.rows >= 8 ? 1 : std::clamp<int64_t>(work / e.rows / kTaskWork, 1, tiles);
+  int64_t cuts = e.rows >= 8 ? 1 : std::clamp<int64_t>(work / e.rows / kTaskWork, 1, tiles);
+  while (tiles % cuts != 0) --cuts;  // of equal size
   const int64_t grain = std::max<int64_t>(1, kTaskWork * e.rows * cuts / work);
   parallel_for(e.rows * cuts, grain, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {

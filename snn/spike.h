@@ -17,7 +17,9 @@ void for_each_spike(const uint8_t* row, int64_t columns, F&& fn) {
   const int64_t bytes = spike_row_bytes(columns);
   for (int64_t at = 0; at < bytes; at += 8) {
     uint64_t word = 0;
-    std::memcpy(&word, row + at, static_cast<size_t>(bytes - at < 8 ? bytes - at : 8));
+    if (bytes - at >= 8) std::memcpy(&word, row + at, 8);
+    else  // a copy of unknown size would be a call
+      for (int64_t b = at; b < bytes; ++b) word |= uint64_t{row[b]} << 8 * (b - at);
     for (; word; word &= word - 1) fn(at * 8 + std::countr_zero(word));
   }
 }
