@@ -18,8 +18,7 @@ struct SnnStudyOptions {
   /// enters the loss with this weight; 0: no such net.
   double rate_weight = 2, rate_goal = 0.05;
   int seeds = 5, epochs = 3;
-  int64_t rows =
-      30000;  ///< training images; of the data set the last 10000, a fifth at most, validate
+  int64_t rows = 20000;  ///< of training; the data set's last 10000, a fifth at most, validate
   int64_t batch = 64;
   std::vector<double> lrs = {3e-3, 1e-2};  ///< each arm takes the one that validates best
   int64_t sample = 200;                    ///< validation images of the account

@@ -66,6 +66,25 @@ TEST(MoeClaims, FailWhenOneSeedOrOneArmBreaksThem) {
   EXPECT_EQ(claim(claims_of(s), "Bias balancing").verdict, MoeClaim::fails);
 }
 
+// Runs of a seed share their data: its loss and its probe are compared, not medians of either.
+TEST(MoeClaims, ProbesAreComparedSeedBySeed) {
+  const auto with = [](const std::vector<double>& gaps) {
+    MoeStudy s = study();
+    for (MoeRun& r : s.runs)
+      if (r.arm == "m4")
+        for (int k = 1; k <= 7; ++k)
+          r.probes.push_back({str("active ", k), k == 4
+                                                     ? 1.285 + 0.001 * static_cast<double>(r.seed) +
+                                                           gaps[static_cast<size_t>(r.seed - 1)]
+                                                     : 2.0 - 0.1 * k});
+    return claims_of(s);
+  };
+  const auto good = with({.008, .009, .03, .03, .002});
+  EXPECT_EQ(claim(good, "With 4 of its 7").verdict, MoeClaim::holds);
+  EXPECT_NE(claim(good, "With 4 of its 7").found.find("within 0.01 in 3 of 5"), std::string::npos);
+  EXPECT_EQ(claim(with({.008, .011, .03, .03, .002}), "With 4 of its 7").verdict, MoeClaim::fails);
+}
+
 TEST(MoeClaims, StayOpenWithFewSeeds) {
   MoeStudy s = study();
   std::erase_if(s.runs, [](const MoeRun& r) { return r.seed > 4; });
