@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/rng.h"
+#include "neuron_values.h"
 #include "snn/layers.h"
 
 namespace wattle {
@@ -15,23 +16,6 @@ namespace {
 
 using snn::AdaptiveNeuron;
 namespace preset = snn::preset;
-
-Tensor column(const std::vector<float>& x) {
-  return Tensor::from<float>(x, {static_cast<int64_t>(x.size()), 1});
-}
-std::string spikes_of(const Tensor& s) {
-  std::string text;
-  for (float v : s.values<float>()) text += v == 1 ? '1' : '0';
-  return text;
-}
-double worst(const std::vector<float>& a, const std::vector<float>& b) {
-  double most = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    most = std::max(most, std::fabs(double{a[i]} - double{b[i]}));
-    size = std::max(size, std::fabs(double{b[i]}));
-  }
-  return most / std::max(size, 1e-3);
-}
 
 // Exact in binary fractions: decay 1/2, rho 1/2, beta 1.
 TEST(AdaptiveNeuron, EverySpikeLiftsTheThreshold) {
