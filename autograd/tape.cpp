@@ -11,12 +11,12 @@ class Tape::View final : public SavedBase {
   Tensor in(int i) const override {
     check_index(i, node_.ins, "input");
     if (!node_.op->saves_in.has(i)) undeclared("input", i, "saves_in");
-    return unchanged(tape_.ins(node_)[static_cast<size_t>(i)], "input", i);
+    return unchanged(node_, tape_.ins(node_)[static_cast<size_t>(i)], "input", i);
   }
   Tensor out(int i) const override {
     check_index(i, node_.outs, "output");
     if (!node_.op->saves_out.has(i)) undeclared("output", i, "saves_out");
-    return unchanged(tape_.outs(node_)[static_cast<size_t>(i)], "output", i);
+    return unchanged(node_, tape_.outs(node_)[static_cast<size_t>(i)], "output", i);
   }
   Meta in_meta(int i) const override {
     check_index(i, node_.ins, "input");
@@ -38,16 +38,17 @@ class Tape::View final : public SavedBase {
     throw autograd_error(str(node_.op->name, ": backward reads ", what, " ", i, ", but ",
                              node_.op->name, " does not declare it in ", field));
   }
-  const Tensor& unchanged(const Edge& e, const char* what, int i) const {
-    if (e.saved && e.saved.storage().version != e.version)
-      throw autograd_error(str(node_.op->name, ": backward needs ", what, " ", i, " (", e.saved,
-                               ") as it was, but ", e.saved.storage().last_writer,
-                               " has overwritten it in place"));
-    return e.saved;
-  }
   const Tape& tape_;
   const Node& node_;
 };
+
+const Tensor& Tape::unchanged(const Node& node, const Edge& e, const char* what, int i) {
+  if (e.saved && e.saved.storage().version != e.version)
+    throw autograd_error(str(node.op->name, ": backward needs ", what, " ", i, " (", e.saved,
+                             ") as it was, but ", e.saved.storage().last_writer,
+                             " has overwritten it in place"));
+  return e.saved;
+}
 
 std::span<const Tape::Edge> Tape::ins(const Node& n) const {
   return {edges_.data() + n.first_edge, static_cast<size_t>(n.ins)};
@@ -84,7 +85,8 @@ void Tape::record(const Call& call) {
             .scope = counters().current,
             .first_edge = edges_.size(),
             .ins = static_cast<int>(call.in.size()),
-            .outs = static_cast<int>(call.out.size())};
+            .outs = static_cast<int>(call.out.size()),
+            .again = Recompute::now()};
   bool tracked = false;
   for (size_t i = 0; i < call.in.size(); ++i) {
     const Tensor& t = call.in[i];
@@ -105,7 +107,7 @@ void Tape::record(const Call& call) {
     return;
   }
   for (size_t i = 0; i < call.in.size(); ++i) {
-    if (!call.in[i] || !call.op->saves_in.has(static_cast<int>(i))) continue;
+    if (node.again || !call.in[i] || !call.op->saves_in.has(static_cast<int>(i))) continue;
     Edge& e = edges_[node.first_edge + i];
     e.saved = call.in[i];
     e.version = e.saved.storage().version;
@@ -119,12 +121,13 @@ void Tape::record(const Call& call) {
       slots_.push_back({});
       slot_of_uid_.emplace(t.uid(), e.slot);
     }
-    if (call.op->saves_out.has(static_cast<int>(i))) {
+    if (!node.again && call.op->saves_out.has(static_cast<int>(i))) {
       e.saved = t;
       e.version = t.storage().version;
     }
     edges_.push_back(std::move(e));
   }
+  if (node.again) keep_only_outside(node, call);
   // An op without backward ends the flow; it is kept so that the tape can be printed whole.
   node.attr = call.op->copy_attr(call.attr);
   nodes_.push_back(std::move(node));
@@ -156,6 +159,7 @@ void Tape::step_back(size_t i, bool keep) {
   }
   Tensors gx;
   if (any) {
+    if (node.again) run_again(i);
     const Scope scope(node.scope);
     gx = node.op->backward(View(*this, node), gy);
     for (int k = 0; k < node.ins; ++k) {
@@ -237,6 +241,7 @@ void Tape::clear() {
   edges_.clear();
   slots_.clear();
   slot_of_uid_.clear();
+  made_by_.clear();
 }
 
 }  // namespace wattle

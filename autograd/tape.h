@@ -11,6 +11,27 @@
 
 namespace wattle {
 
+/// Memory for time: of the ops that run while it lives, the tape keeps what they are given from
+/// outside and nothing that they compute. Backward runs them once more, in phase `backward` and
+/// credited to their layers, and gives the gradients that it would have given, to the bit. What an
+/// op writes in place (the running statistics of batch_norm) is not written a second time.
+///
+///   Tensor y = [&] { const Recompute less; return block(x); }();
+///
+/// Within another one it changes nothing.
+class Recompute {
+ public:
+  Recompute();
+  ~Recompute();
+  Recompute(const Recompute&) = delete;
+  Recompute& operator=(const Recompute&) = delete;
+  /// Number of the one in force on this thread; 0: none.
+  static int now();
+
+ private:
+  int outer_;
+};
+
 /// Records every op of its thread while it lives, and computes gradients by walking backwards.
 ///
 ///   Tape tape;
@@ -46,6 +67,7 @@ class Tape final : public Recorder {
     Meta meta;
     Tensor saved;  ///< defined when the op declares that backward may read it
     uint64_t version = 0;
+    int from = -1, from_out = 0;  ///< node of the same Recompute that computes it, and which output
   };
   struct Node {
     const OpBase* op = nullptr;
@@ -56,6 +78,7 @@ class Tape final : public Recorder {
     int scope = 0;
     size_t first_edge = 0;
     int ins = 0, outs = 0;
+    int again = 0;  ///< number of the Recompute that it ran under; 0: none, or run again already
   };
   const std::vector<Node>& nodes() const { return nodes_; }
   std::span<const Edge> ins(const Node& n) const;
@@ -76,9 +99,13 @@ class Tape final : public Recorder {
     bool retain = false;  ///< gradient() was asked for it: keep it when the walk passes
   };
   class View;
+  static const Tensor& unchanged(const Node& node, const Edge& e, const char* what, int i);
   int32_t track_leaf(const Tensor& t);
   void seed(const Tensor& y, const Tensor& grad_out);
   void walk(bool keep);
+  void keep_only_outside(const Node& node, const Call& call);
+  void run_again(size_t last);
+  void keep_if(bool wanted, const Tensor& t, const Node& node, int edge);
   void step_back(size_t i, bool keep);
   void accumulate(int32_t slot, const Tensor& g, const Node& from);
 
@@ -86,6 +113,7 @@ class Tape final : public Recorder {
   std::vector<Edge> edges_;
   std::vector<Slot> slots_;
   std::unordered_map<uint64_t, int32_t> slot_of_uid_;
+  std::unordered_map<uint64_t, std::pair<int, int>> made_by_;  ///< uid -> node and output
   bool paused_ = false;
   Observer observer_ = nullptr;
   void* observer_ctx_ = nullptr;

@@ -2,12 +2,15 @@
 
 #include <cstring>
 
+#include "autograd/tape.h"
 #include "core/counters.h"
 #include "core/recorder.h"
 
 namespace wattle::nn {
 
 Tensor Module::operator()(const Tensor& x) {
+  std::optional<Recompute> less;
+  if (recompute) less.emplace();
   const auto run = [&] { return through(hooks.output, forward(through(hooks.input, x))); };
   if (name_.empty()) return run();
   const Scope scope(name_);

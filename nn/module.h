@@ -72,6 +72,9 @@ class Module {
 
   /// Of this module alone, not of its children.
   Hooks hooks;
+  /// The tape keeps what this module is given and runs it again on the way back (Recompute). Pays
+  /// for a block of layers, not for a single op.
+  bool recompute = false;
 
   struct Child {
     std::string name;

@@ -114,7 +114,9 @@ const Op<CastAttr> op{{
     .kernels = {{.name = "ref", .run = cast_ref, .executes = cast_executes, .codes = true}},
     .backward =
         [](const Saved<CastAttr>& s, Ins gy) {
-          return Tensors{cast(gy[0], s.attr().grad.value_or(s.in_meta(0).dtype))};
+          const DType from = s.in_meta(0).dtype;
+          if (from == DType::spike && !s.attr().grad) return Tensors{gy[0]};  // stays a number
+          return Tensors{cast(gy[0], s.attr().grad.value_or(from))};
         },
     .samples = {{{{{3, 5}}}, {DType::f64}},
                 {{{{1}}}, {DType::f64}},

@@ -29,12 +29,6 @@ namespace {
 // Twelve sums, a row and two vectors of b: all but one of 16 registers.
 constexpr int64_t tile_rows = 6;
 
-// A row of at most 16 results; a known size is a few moves, an unknown one a call.
-void copy_row(int32_t* to, const void* from, int64_t width) {
-  if (width == columns) std::memcpy(to, from, columns * sizeof(int32_t));
-  else std::memcpy(to, from, static_cast<size_t>(width) * sizeof(int32_t));
-}
-
 // R rows by 16 columns: a as 16-bit numbers, [rows][k].
 template <int R>
 [[gnu::target("avx2")]] void tile_avx2(const int16_t* a, int64_t lda, const int16_t* b, int64_t k,
@@ -142,6 +136,7 @@ template <int R>
 }  // namespace
 
 void int_gemm_avx2(const IntGemm& g) {
+  if (g.m >= rows_for_signs) return int_gemm_signs(g);
   const PackedInts b = pack<int16_t, 2>(g, 2, false);
   const auto* data = static_cast<const int16_t*>(b.data.raw());
   for_row_blocks(g.m, block_rows(g.m), [&](int64_t i0, int64_t count) {

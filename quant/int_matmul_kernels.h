@@ -20,8 +20,12 @@ struct IntGemm {
 /// The definition.
 void int_gemm_ref(const IntGemm& g);
 /// Products of pairs of 16 bits (vpmaddwd): nothing saturates, unlike vpmaddubsw, which clips the
-/// sum of two products of bytes to 16 bits.
+/// sum of two products of bytes to 16 bits. From `rows_for_signs` rows on it is int_gemm_signs.
 void int_gemm_avx2(const IntGemm& g);
+/// Products of bytes by fours on AVX2 (vpmaddubsw), of magnitudes that keep it from clipping.
+void int_gemm_signs(const IntGemm& g);
+/// Fewer rows do not earn back the signed copies of b that int_gemm_signs makes.
+inline constexpr int64_t rows_for_signs = 128;
 /// Products of bytes by fours, exact in 32 bits (vpdpbusd).
 void int_gemm_vnni(const IntGemm& g);
 void int_gemm_avxvnni(const IntGemm& g);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "core/simd.h"
 #include "core/tensor.h"
 
 namespace wattle::snn {
@@ -44,6 +45,17 @@ double crossover(const ProductKey& key, const std::function<std::string()>& what
                  const std::function<Times()>& measure);
 /// Every rate measured so far, a line each with the times that it follows from.
 std::string crossovers();
+
+/// fn.operator()<Isa>() for the instructions in force.
+template <class F>
+auto at_level(F&& fn) {
+  switch (simd::level()) {
+    case simd::Level::avx512: return fn.template operator()<simd::Avx512>();
+    case simd::Level::avx2: return fn.template operator()<simd::Avx2>();
+    case simd::Level::portable: break;
+  }
+  return fn.template operator()<simd::Portable>();
+}
 
 /// The shortest of five runs, in seconds.
 double fastest(const std::function<void()>& run);

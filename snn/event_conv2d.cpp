@@ -187,12 +187,7 @@ int64_t run(Conv c) {
 }
 
 int64_t run_at_level(const Conv& c) {
-  switch (simd::level()) {
-    case simd::Level::portable: return run<simd::Portable>(c);
-    case simd::Level::avx2: return run<simd::Avx2>(c);
-    case simd::Level::avx512: return run<simd::Avx512>(c);
-  }
-  return 0;
+  return at_level([&]<class Isa>() { return run<Isa>(c); });
 }
 
 bool has_bias(Ins in) { return in.size() > 2 && in[2].defined(); }
@@ -226,14 +221,8 @@ Times measure(Geometry g, const Shape& image, const Shape& weight) {
   t.dense = fastest([&] {
     const Tensor x = Tensor::empty(image, DType::f32);
     decode(bits, x.data<float>());
-    switch (simd::level()) {
-      case simd::Level::portable:
-        return dense<simd::Portable>(g, x.data<float>(), w.data<float>(), y.data<float>());
-      case simd::Level::avx2:
-        return dense<simd::Avx2>(g, x.data<float>(), w.data<float>(), y.data<float>());
-      case simd::Level::avx512:
-        return dense<simd::Avx512>(g, x.data<float>(), w.data<float>(), y.data<float>());
-    }
+    at_level(
+        [&]<class Isa>() { dense<Isa>(g, x.data<float>(), w.data<float>(), y.data<float>()); });
   });
   return t;
 }

@@ -57,7 +57,7 @@ const bool registered = [] {
 namespace {
 
 // Bits of n bytes, a word at a time.
-[[gnu::always_inline]] inline int64_t count_bits(const uint8_t* p, int64_t n) {
+[[gnu::always_inline]] inline int64_t count_words(const uint8_t* p, int64_t n) {
   int64_t bits = 0, at = 0;
   for (; at + 8 <= n; at += 8) {
     uint64_t word;
@@ -71,21 +71,24 @@ namespace {
 #if defined(__x86_64__)
 // The baseline has no instruction for it, every machine with AVX2 has.
 [[gnu::target("popcnt")]] int64_t count_bits_fast(const uint8_t* p, int64_t n) {
-  return count_bits(p, n);
+  return count_words(p, n);
 }
 #endif
 
 }  // namespace
 
+int64_t snn::count_bits(const uint8_t* p, int64_t n) {
+#if defined(__x86_64__)
+  if (simd::level() >= simd::Level::avx2) return count_bits_fast(p, n);
+#endif
+  return count_words(p, n);
+}
+
 int64_t snn::count_spikes(const Tensor& s) {
   if (s.dtype() != DType::spike)
     throw dtype_error(str("count_spikes: found ", s, ", expected spike"));
   if (!s.is_contiguous()) throw shape_error(str("count_spikes: ", s, " is strided"));
-  const auto* const p = static_cast<const uint8_t*>(s.raw());
-#if defined(__x86_64__)
-  if (simd::level() >= simd::Level::avx2) return count_bits_fast(p, s.nbytes());
-#endif
-  return count_bits(p, s.nbytes());
+  return count_bits(static_cast<const uint8_t*>(s.raw()), s.nbytes());
 }
 
 }  // namespace wattle

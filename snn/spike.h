@@ -24,6 +24,9 @@ void for_each_spike(const uint8_t* row, int64_t columns, F&& fn) {
   }
 }
 
+/// Number of bits that are 1 in n bytes.
+int64_t count_bits(const uint8_t* p, int64_t n);
+
 /// Number of spikes in a tensor of dtype spike.
 int64_t count_spikes(const Tensor& s);
 

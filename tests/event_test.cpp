@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "autograd/tape.h"
 #include "core/counters.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -90,18 +91,123 @@ TEST(EventMatmul, SilentInputsAreNotRead) {
   EXPECT_TRUE(std::isnan(matmul(s, poisoned).values<float>()[0]));
 }
 
+// linear lays its weights [out, in] out by input, and reads and writes all of them for that.
+TEST(EventLinear, EqualsTheDenseOne) {
+  manual_seed(4);
+  const ExecScope way(Exec::event);
+  Levels().each([] {
+    for (const auto& [steps, n, k, out] : {std::array<int64_t, 4>{1, 1, 1, 1},
+                                           {2, 3, 65, 17},
+                                           {5, 1, 784, 33},
+                                           {1, 40, 9, 300},
+                                           {4, 2, 100, 513}})
+      for (double rate : {0., .1, 1.}) {
+        const Tensor s = random_spikes({steps, n, k}, rate), w = normal({out, k});
+        const Tensor bias = n % 2 ? normal({out}) : Tensor{};
+        Tensor y;
+        const Cost c = executed("event", [&] { y = linear(s, w, bias); });
+        expect_near(y, linear(floats(s), w, bias), str(steps, " ", n, " ", k, " ", out));
+        EXPECT_EQ(y.shape(), (Shape{steps, n, out}));
+        EXPECT_EQ(c.add, snn::count_spikes(s) * out + (bias ? y.numel() : 0));
+        EXPECT_EQ(c.mac, 0);
+        EXPECT_EQ(c.read, s.nbytes() + 2 * w.nbytes() + (bias ? bias.nbytes() : 0));
+        EXPECT_EQ(c.written, y.nbytes() + w.nbytes());
+      }
+  });
+}
+
+TEST(EventLinear, WeightsOfSilentInputsDoNotCount) {
+  manual_seed(5);
+  const ExecScope way(Exec::event);
+  const Tensor s = Tensor::zeros({3, 20}, DType::spike), w = Tensor::full({5, 20}, NAN);
+  EXPECT_EQ(linear(s, w, {}).values<float>(), std::vector<float>(15, 0.0f));
+}
+
+// gy and spikes as linear's and matmul's backward multiply them.
+TEST(EventGradient, EqualsTheDenseOne) {
+  manual_seed(6);
+  const ExecScope way(Exec::event);
+  Levels().each([] {
+    for (const auto& [rows, k, n] : {std::array<int64_t, 3>{1, 1, 1},
+                                     {50, 65, 17},
+                                     {33, 200, 300},
+                                     {200, 130, 70},
+                                     {3, 9, 600}})
+      for (double rate : {0., .1, 1.}) {
+        const Tensor s = random_spikes({rows, k}, rate), gy = normal({rows, n});
+        Tensor by_output, by_input;
+        const Cost c = executed(
+            "event_gradient", [&] { by_output = matmul(gy, s, MatmulAttr{.transpose_a = true}); });
+        const Cost d = executed("event_gradient",
+                                [&] { by_input = matmul(s, gy, MatmulAttr{.transpose_a = true}); });
+        const std::string what = str(rows, " ", k, " ", n, " ", rate);
+        expect_near(by_output, matmul(gy, floats(s), MatmulAttr{.transpose_a = true}), what);
+        EXPECT_EQ(transpose(by_output, 0, 1).values<float>(), by_input.values<float>()) << what;
+        EXPECT_EQ(c.add, snn::count_spikes(s) * n);
+        EXPECT_EQ(d.add, c.add);
+        EXPECT_EQ(c.mac + d.mac, 0);
+        EXPECT_EQ(c.written, d.written + by_input.nbytes());
+      }
+  });
+}
+
+// Backward of a linear layer on spikes takes that way, and credits it with additions.
+TEST(EventGradient, IsWhatTrainingRuns) {
+  manual_seed(7);
+  const Tensor s = random_spikes({4, 8, 30}, .2), w = normal({20, 30});
+  const auto gradient = [&](Exec e) {
+    const ExecScope way(e);
+    Tape tape;
+    tape.watch(w);
+    const Tensor y = linear(s, w, {});
+    return tape.gradient(sum(mul(y, y)), {w})[0];
+  };
+  counters().clear();
+  const Tensor g = gradient(Exec::event);
+  bool ran = false;
+  for (const Row& r : counters().rows())
+    ran = ran || (std::string(r.key.kernel) == "event_gradient" && r.executed.mac == 0);
+  EXPECT_TRUE(ran);
+  expect_near(g, gradient(Exec::dense), "gradient");
+}
+
 TEST(EventMatmul, BitsDoNotDependOnThreads) {
   manual_seed(3);
   const ExecScope way(Exec::event);
   const int before = num_threads();
   for (const int64_t m : {1, 37}) {
     const Tensor s = random_spikes({m, 2000}, .5), w = normal({2000, 1500});
+    const Tensor by_output = contiguous(transpose(w, 0, 1));
     set_num_threads(1);
     const std::vector<float> one = matmul(s, w).values<float>();
     set_num_threads(2);
     EXPECT_EQ(matmul(s, w).values<float>(), one);
+    EXPECT_EQ(linear(s, by_output, {}).values<float>(), one);
+    const Tensor gy = normal({m, 700});
+    const auto turned = [&] { return matmul(gy, s, MatmulAttr{.transpose_a = true}); };
+    const std::vector<float> two = turned().values<float>();
+    set_num_threads(1);
+    EXPECT_EQ(turned().values<float>(), two);
   }
   set_num_threads(before);
+}
+
+// Steps together read the weights of an input once, however many of them spike there.
+TEST(EventMatmul, StepsTogetherReadWeightsOnce) {
+  manual_seed(8);
+  const ExecScope way(Exec::event);
+  const Tensor s = random_spikes({4, 200}, .2), w = normal({200, 50});
+  const auto weights = [&](const Tensor& x) {
+    return executed("event", [&] { matmul(x, w); }).read - x.nbytes();
+  };
+  int64_t apart = 0;
+  std::set<size_t> some;
+  const std::vector<float> x = floats(s).values<float>();
+  for (int64_t t = 0; t < 4; ++t) apart += weights(slice(s, 0, t, t + 1));
+  for (size_t i = 0; i < x.size(); ++i)
+    if (x[i] == 1) some.insert(i % 200);
+  EXPECT_EQ(apart, snn::count_spikes(s) * 50 * 4);
+  EXPECT_EQ(weights(s), static_cast<int64_t>(some.size()) * 50 * 4);
 }
 
 // Additions by brute force: a loop over outputs and taps that asks for the spike under each.

@@ -1,6 +1,8 @@
 // Quantisation: scales, observers, fake quantisation and its gradients, quantised layers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "autograd/tape.h"
@@ -8,10 +10,12 @@
 #include "core/error.h"
 #include "core/recorder.h"
 #include "core/rng.h"
+#include "core/simd.h"
 #include "data/dataset.h"
 #include "green/calibration.h"
 #include "green/format_advice.h"
 #include "green/nets.h"
+#include "quant/int_matmul_kernels.h"
 #include "quant/quantized_layers.h"
 
 namespace wattle::quant {
@@ -150,6 +154,35 @@ TEST(Quantize, IntegerProductsNeverSaturate) {
   EXPECT_THROW(
       int_matmul(Tensor::zeros({1, 70000}, DType::i8), Tensor::zeros({70000, 1}, DType::i8)),
       shape_error);
+}
+
+// Many rows on plain AVX2: signed copies of b, -128 by itself, couples that just fit 16 bits.
+TEST(Quantize, ManyRowsEqualTheDefinition) {
+  manual_seed(4);
+  if (!simd::machine_has(simd::Level::avx2)) GTEST_SKIP() << "needs AVX2";
+  const int64_t many = quant::rows_for_signs;
+  // Up to 63 two groups always fit together, up to 64 in the worst case just not.
+  for (const int64_t most : {1, 63, 64, 128})
+    for (const auto& [m, k, n] : {std::array<int64_t, 3>{many, 1, 1},
+                                  {many + 1, 70, 37},
+                                  {1700, 200, 16},
+                                  {many + 5, 513, 65}})
+      for (const DType t : {DType::i8, DType::u8}) {
+        const auto numbers = [&](const Shape& s, DType as) {
+          const double low = as == DType::u8 ? 0 : -129, high = as == DType::u8 ? 256 : 128;
+          return cast(uniform(s, low, high), as);
+        };
+        Tensor a = numbers({m, k}, t), b = numbers({k, n}, DType::i8);
+        for (int64_t i = 0; i < b.numel(); ++i) {  // extremes are likely
+          int8_t& x = b.data<int8_t>()[i];
+          x = static_cast<int8_t>(std::clamp<int64_t>(2 * x, -most, std::min<int64_t>(most, 127)));
+        }
+        for (int64_t i = 0; i < a.numel() && t == DType::i8; i += 3) a.data<int8_t>()[i] = -128;
+        const ForceKernel force("int_matmul", "avx2");
+        const std::vector<int> got = int_matmul(a, b).values<int>();
+        const ForceKernel definition("int_matmul", "ref");
+        ASSERT_EQ(got, int_matmul(a, b).values<int>()) << m << " " << k << " " << n << " " << most;
+      }
 }
 
 std::shared_ptr<nn::Sequential> small_net() {

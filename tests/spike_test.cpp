@@ -75,6 +75,22 @@ TEST(Spike, ContractionsTakeThem) {
   EXPECT_EQ(counters().rows().at(0).cost.mac, 6 * 19 * 37);
 }
 
+// A gradient of 0.3 is no spike: it stays a number where spikes become numbers.
+TEST(Spike, TheirCastPassesGradientsAsNumbers) {
+  const Tensor x = Tensor::from(std::vector<float>{2, -1, 3}, {1, 3});
+  NeuronAttr a;
+  a.out = DType::spike;
+  Tape tape;
+  tape.watch(x);
+  const Tensor y = cast(neuron(x, {}, {}, a)[0], DType::f32);
+  const Tensor packed = tape.gradient(y, {x}, Tensor::full({1, 3}, 0.3))[0];
+  Tape plain;
+  plain.watch(x);
+  const Tensor z = neuron(x, {}, {}, {})[0];
+  EXPECT_EQ(packed.values<float>(),
+            plain.gradient(z, {x}, Tensor::full({1, 3}, 0.3))[0].values<float>());
+}
+
 TEST(Spike, GradientsFlowThroughThem) {
   manual_seed(3);
   const Tensor x = uniform({4, 2, 16}, -1, 3), w = normal({5, 16}), k = normal({3, 2, 3, 3});

@@ -68,6 +68,28 @@ void linears(Bench& b) {
   }
 }
 
+// Steps together against one after the other: weights that do not fit a cache are read once.
+void steps_together(Bench& b) {
+  const Tensor w = normal({6272, 2048});
+  for (const double rate : {.05, .2}) {
+    const Tensor s = spikes({4, 6272}, rate);
+    Tensors apart;
+    for (int64_t t = 0; t < 4; ++t) apart.push_back(slice(s, 0, t, t + 1));
+    b.compare(
+        str("linear 6272x2048, T=4, ", rate * 100, " % spikes"),
+        [&] {
+          const ExecScope way(Exec::event);
+          matmul(s, w);
+        },
+        "step by step",
+        [&] {
+          const ExecScope way(Exec::event);
+          for (const Tensor& one : apart) matmul(one, w);
+        },
+        1 / 1.05, false);
+  }
+}
+
 void convolutions(Bench& b) {
   const Tensor w = normal({128, 128, 3, 3});
   const Tensor s = spikes({1, 128, 14, 14}, .1), x = cast(s, DType::f32);
@@ -123,6 +145,7 @@ void bench_snn(int repeats, bool as_json) {
   Bench b(repeats);
   neurons(b);
   linears(b);
+  steps_together(b);
   convolutions(b);
   choices(b);
   b.print(as_json);

@@ -1,0 +1,155 @@
+// Rows of weights are added up tile by tile of columns, in registers. All lists (steps and samples)
+// pass a tile before the next, so that weights which several of them need come from memory once.
+#include "snn/event_rows.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "ops/gemm_kernels.h"
+#include "snn/event.h"
+#include "snn/spike.h"
+
+namespace wattle::snn {
+namespace {
+
+constexpr int64_t kTaskWork = 1 << 16;  // additions worth handing to a thread
+
+size_t idx(int64_t i) { return static_cast<size_t>(i); }
+
+// Sums of V vectors of columns.
+template <int N, int V>
+WATTLE_FORCE_INLINE void add_rows(std::span<const int32_t> list, const float* w, int64_t w_row,
+                                  const float* bias, float* y) {
+  simd::f32<N> sum[V] = {};
+  for (const int32_t i : list) {
+    const float* const row = w + i * w_row;
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sum[v] += simd::load<N>(row + v * N);
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v)
+    simd::store<N>(y + v * N, bias ? sum[v] + simd::load<N>(bias + v * N) : sum[v]);
+}
+
+// The columns of a tile of one row of results.
+template <class Isa>
+void sum_tile(const RowSums& s, std::span<const int32_t> list, int64_t i, int64_t tile) {
+  const float* const w = s.w + tile * s.w_tile;
+  const float* const bias = s.bias ? s.bias + tile * RowSums::tile : nullptr;
+  float* const y = s.y + i * s.n + tile * RowSums::tile;
+  const int64_t width = std::min(RowSums::tile, s.n - tile * RowSums::tile);
+  Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    constexpr int kWide = N == 16 ? 16 : 8;
+    int64_t j = 0;
+    for (; j + kWide * N <= width; j += kWide * N)
+      add_rows<N, kWide>(list, w + j, s.w_row, bias ? bias + j : nullptr, y + j);
+    for (; j + 4 * N <= width; j += 4 * N)
+      add_rows<N, 4>(list, w + j, s.w_row, bias ? bias + j : nullptr, y + j);
+    for (; j + N <= width; j += N)
+      add_rows<N, 1>(list, w + j, s.w_row, bias ? bias + j : nullptr, y + j);
+    for (; j < width; ++j) {
+      float sum = 0;
+      for (const int32_t r : list) sum += w[r * s.w_row + j];
+      y[j] = bias ? sum + bias[j] : sum;
+    }
+  });
+}
+
+template <class Isa>
+void sum_all(const SpikeLists& lists, const RowSums& s) {
+  const int64_t tiles = (s.n + RowSums::tile - 1) / RowSums::tile, rows = lists.lists();
+  const int64_t tasks = lists.spikes() * s.n / kTaskWork;
+  int64_t cuts = std::clamp<int64_t>(tasks, 1, tiles);
+  while (tiles % cuts != 0) --cuts;  // of equal size
+  const int64_t parts = std::clamp<int64_t>(tasks / cuts, 1, std::max<int64_t>(1, rows));
+  parallel_for(cuts * parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t cut = task / parts, part = task % parts;
+      for (int64_t tile = cut * tiles / cuts; tile < (cut + 1) * tiles / cuts; ++tile)
+        for (int64_t i = part * rows / parts; i < (part + 1) * rows / parts; ++i)
+          sum_tile<Isa>(s, lists.list(i), i, tile);
+    }
+  });
+}
+
+// Columns [j, j + N) of the transpose of x [rows, columns] for j = begin, begin + N .. end.
+template <class Isa>
+void transpose_strip(const float* x, int64_t columns, int64_t begin, int64_t end, float* to,
+                     int64_t to_row) {
+  Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    for (int64_t i = begin; i < end; i += N)
+      gemm::detail::pack_transposed<N>(x + i * columns, columns,
+                                       static_cast<int>(std::min<int64_t>(end - i, N)), columns,
+                                       to + i, to_row);
+  });
+}
+constexpr int64_t kStrip = 64;  // rows of a task; whole vectors
+
+}  // namespace
+
+SpikeLists SpikeLists::by_row(const uint8_t* bits, int64_t rows, int64_t columns) {
+  SpikeLists l;
+  l.first.assign(idx(rows + 1), 0);
+  const int64_t row_bytes = spike_row_bytes(columns);
+  const int64_t grain = std::max<int64_t>(1, kTaskWork / std::max<int64_t>(1, row_bytes));
+  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      l.first[idx(r + 1)] = count_bits(bits + r * row_bytes, row_bytes);
+  });
+  for (int64_t r = 0; r < rows; ++r) l.first[idx(r + 1)] += l.first[idx(r)];
+  l.at.resize(idx(l.first.back()));
+  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      int32_t* to = l.at.data() + l.first[idx(r)];
+      for_each_spike(bits + r * row_bytes, columns,
+                     [&](int64_t i) { *to++ = static_cast<int32_t>(i); });
+    }
+  });
+  return l;
+}
+
+SpikeLists SpikeLists::by_column(const uint8_t* bits, int64_t rows, int64_t columns) {
+  SpikeLists l;
+  l.first.assign(idx(columns + 1), 0);
+  const int64_t row_bytes = spike_row_bytes(columns);
+  for (int64_t r = 0; r < rows; ++r)
+    for_each_spike(bits + r * row_bytes, columns, [&](int64_t i) { ++l.first[idx(i + 1)]; });
+  for (int64_t i = 0; i < columns; ++i) l.first[idx(i + 1)] += l.first[idx(i)];
+  l.at.resize(idx(l.first.back()));
+  std::vector<int64_t> next(l.first.begin(), l.first.end() - 1);
+  for (int64_t r = 0; r < rows; ++r)
+    for_each_spike(bits + r * row_bytes, columns,
+                   [&](int64_t i) { l.at[idx(next[idx(i)]++)] = static_cast<int32_t>(r); });
+  return l;
+}
+
+void sum_rows(const SpikeLists& lists, const RowSums& s) {
+  at_level([&]<class Isa>() { sum_all<Isa>(lists, s); });
+}
+
+Tensor by_input(const float* w, int64_t n, int64_t k) {
+  constexpr int64_t tile = RowSums::tile;
+  const Tensor tiles = Tensor::empty({(n + tile - 1) / tile * tile * k}, DType::f32);
+  at_level([&]<class Isa>() {
+    parallel_for(n, kStrip, [&](int64_t begin, int64_t end) {
+      const int64_t first = begin / tile * tile;  // of this tile
+      transpose_strip<Isa>(w + first * k, k, begin - first, end - first,
+                           tiles.data<float>() + first * k, tile);
+    });
+  });
+  return tiles;
+}
+
+void transpose_into(const float* x, int64_t rows, int64_t columns, float* to) {
+  // A vector beyond the last row would reach into the next row of `to`.
+  const int64_t whole = rows / kStrip * kStrip;
+  at_level([&]<class Isa>() {
+    parallel_for(whole, kStrip, [&](int64_t begin, int64_t end) {
+      transpose_strip<Isa>(x, columns, begin, end, to, rows);
+    });
+  });
+  for (int64_t i = whole; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) to[j * rows + i] = x[i * columns + j];
+}
+
+}  // namespace wattle::snn
