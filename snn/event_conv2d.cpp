@@ -36,15 +36,18 @@ struct PixelLists {
   std::vector<int32_t> count;
   std::unique_ptr<int32_t[]> channel;
 
-  void build(const Conv& conv, int64_t image) {
-    const Geometry& g = conv.g;
-    const int64_t row_bytes = spike_row_bytes(g.w), plane = g.h * g.w;
-    const uint8_t* const bits = conv.spikes + image * g.c * g.h * row_bytes;
+  void start(const Geometry& g) {
     if (!channel) channel = std::make_unique_for_overwrite<int32_t[]>(size(g));
     c = g.c;
-    count.assign(static_cast<size_t>(plane), 0);
+    count.assign(static_cast<size_t>(g.h * g.w), 0);
+  }
+  // Rows [i0, i1) of an image.
+  void build(const Conv& conv, int64_t image, int64_t i0, int64_t i1) {
+    const Geometry& g = conv.g;
+    const int64_t row_bytes = spike_row_bytes(g.w);
+    const uint8_t* const bits = conv.spikes + image * g.c * g.h * row_bytes;
     for (int64_t ch = 0; ch < c; ++ch)
-      for (int64_t i = 0; i < g.h; ++i)
+      for (int64_t i = i0; i < i1; ++i)
         for_each_spike(bits + (ch * g.h + i) * row_bytes, g.w, [&](int64_t j) {
           const int64_t pixel = i * g.w + j;
           channel[static_cast<size_t>(pixel * c + count[static_cast<size_t>(pixel)]++)] =
@@ -155,6 +158,7 @@ int64_t run(Conv c) {
   // About 200 pixels a task: their sums and a tap's weights fit the first-level cache together.
   const int64_t rows = std::clamp<int64_t>(200 / g.wo, 1, g.ho), cuts = (g.ho + rows - 1) / rows;
   const int64_t per_image = all_blocks * cuts;
+  const int64_t bands = std::clamp<int64_t>(g.c * g.h / 512, 1, g.h);  // to list spikes in
   // A block that one task alone needs is laid out by that task, in the cache of its thread.
   const bool alone = g.n * cuts == 1;
   if (!alone)
@@ -164,8 +168,13 @@ int64_t run(Conv c) {
   std::vector<int64_t> added(static_cast<size_t>(g.n * per_image));
   for (int64_t image0 = 0; image0 < g.n; image0 += group) {
     const int64_t images = std::min(group, g.n - image0);
-    parallel_for(images, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) lists[static_cast<size_t>(i)].build(c, image0 + i);
+    for (int64_t i = 0; i < images; ++i) lists[static_cast<size_t>(i)].start(g);
+    parallel_for(images * bands, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t image = i / bands, band = i % bands;
+        lists[static_cast<size_t>(image)].build(c, image0 + image, band * g.h / bands,
+                                                (band + 1) * g.h / bands);
+      }
     });
     parallel_for(images * per_image, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {

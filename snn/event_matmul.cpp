@@ -28,7 +28,7 @@ struct Product {
 // y [rows, n] = spikes w, w [k, n] with rows `w_row` apart.
 int64_t rows_of_weights(const Product& p, int64_t w_row) {
   const SpikeLists lists = SpikeLists::by_row(p.spikes, p.rows, p.k);
-  sum_rows(lists, {p.n, p.w, w_row, RowSums::tile, p.bias, p.y});
+  sum_rows(lists, {p.n, p.k, p.w, w_row, RowSums::tile, p.bias, p.y});
   return lists.spikes();
 }
 // y [rows, n] = spikes w^T, w [n, k].
@@ -36,13 +36,13 @@ int64_t weights_by_output(const Product& p) {
   const Tensor tiles = by_input(p.w, p.n, p.k);
   const SpikeLists lists = SpikeLists::by_row(p.spikes, p.rows, p.k);
   constexpr int64_t tile = RowSums::tile;
-  sum_rows(lists, {p.n, tiles.data<float>(), tile, tile * p.k, p.bias, p.y});
+  sum_rows(lists, {p.n, p.k, tiles.data<float>(), tile, tile * p.k, p.bias, p.y});
   return lists.spikes();
 }
 // y [k, n] = spikes^T w, w [rows, n]: row i adds the rows in which i spikes.
 int64_t rows_that_spike(const Product& p) {
   const SpikeLists lists = SpikeLists::by_column(p.spikes, p.rows, p.k);
-  sum_rows(lists, {p.n, p.w, p.n, RowSums::tile, nullptr, p.y});
+  sum_rows(lists, {p.n, p.rows, p.w, p.n, RowSums::tile, nullptr, p.y});
   return lists.spikes();
 }
 // y [n, k] = w^T spikes.

@@ -1,5 +1,6 @@
-// Rows of weights are added up tile by tile of columns, in registers. All lists (steps and samples)
-// pass a tile before the next, so that weights which several of them need come from memory once.
+// Rows of weights are added up tile by tile of columns, in registers. Where the weights of a tile
+// stay in the cache, all lists (steps and samples) pass it before the next, so that weights which
+// several of them need come from memory once.
 #include "snn/event_rows.h"
 
 #include <algorithm>
@@ -13,6 +14,7 @@ namespace wattle::snn {
 namespace {
 
 constexpr int64_t kTaskWork = 1 << 16;  // additions worth handing to a thread
+constexpr int64_t kCache = 1 << 20;     // bytes
 
 size_t idx(int64_t i) { return static_cast<size_t>(i); }
 
@@ -55,19 +57,83 @@ void sum_tile(const RowSums& s, std::span<const int32_t> list, int64_t i, int64_
   });
 }
 
+// Columns [begin, end) of one row of results, eight rows of weights at a time from end to end: what
+// comes from memory comes in long stretches.
 template <class Isa>
-void sum_all(const SpikeLists& lists, const RowSums& s) {
-  const int64_t tiles = (s.n + RowSums::tile - 1) / RowSums::tile, rows = lists.lists();
-  const int64_t tasks = lists.spikes() * s.n / kTaskWork;
-  int64_t cuts = std::clamp<int64_t>(tasks, 1, tiles);
-  while (tiles % cuts != 0) --cuts;  // of equal size
-  const int64_t parts = std::clamp<int64_t>(tasks / cuts, 1, std::max<int64_t>(1, rows));
-  parallel_for(cuts * parts, 1, [&](int64_t begin, int64_t end) {
+void stream_row(const RowSums& s, std::span<const int32_t> list, int64_t i, int64_t begin,
+                int64_t end) {
+  constexpr size_t kRows = 8;
+  float* const y = s.y + i * s.n;
+  const auto row = [&](size_t e) { return s.w + list[e] * s.w_row; };
+  Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    std::fill(y + begin, y + end, 0.0f);
+    size_t e = 0;
+    for (; e + kRows <= list.size(); e += kRows) {
+      const float* const w[kRows] = {row(e),     row(e + 1), row(e + 2), row(e + 3),
+                                     row(e + 4), row(e + 5), row(e + 6), row(e + 7)};
+      int64_t j = begin;
+      for (; j + N <= end; j += N) {
+        simd::f32<N> sum = simd::load<N>(y + j);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < kRows; ++r) sum += simd::load<N>(w[r] + j);
+        simd::store<N>(y + j, sum);
+      }
+      for (; j < end; ++j)
+        for (size_t r = 0; r < kRows; ++r) y[j] += w[r][j];
+    }
+    for (; e < list.size(); ++e) {
+      const float* const w = row(e);
+      int64_t j = begin;
+      for (; j + N <= end; j += N)
+        simd::store<N>(y + j, simd::load<N>(y + j) + simd::load<N>(w + j));
+      for (; j < end; ++j) y[j] += w[j];
+    }
+    for (int64_t j = begin; s.bias && j < end; ++j) y[j] += s.bias[j];
+  });
+}
+
+// The pieces of the columns, of whole tiles and of equal size; at most `most`.
+struct Cuts {
+  int64_t tiles, n;
+  Cuts(int64_t columns, int64_t most) : tiles((columns + RowSums::tile - 1) / RowSums::tile) {
+    n = std::clamp<int64_t>(most, 1, std::max<int64_t>(1, tiles));
+    while (n > 1 && tiles % n != 0) --n;
+  }
+  int64_t tile(int64_t cut) const { return cut * tiles / n; }  // the first one
+};
+
+// Few lists: each runs along its rows, in as few pieces as keep the threads busy.
+template <class Isa>
+void sum_few(const SpikeLists& lists, const RowSums& s) {
+  const int64_t rows = lists.lists(), work = lists.spikes() * s.n / kTaskWork;
+  const Cuts cuts(s.n, std::min<int64_t>(work, std::max(4, num_threads())) / rows);
+  const int64_t grain = work < 2 ? rows * cuts.n : 1;
+  parallel_for(rows * cuts.n, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t row = task / cuts.n, cut = task % cuts.n;
+      stream_row<Isa>(s, lists.list(row), row, cuts.tile(cut) * RowSums::tile,
+                      std::min(s.n, cuts.tile(cut + 1) * RowSums::tile));
+    }
+  });
+}
+
+template <class Isa>
+void sum_many(const SpikeLists& lists, const RowSums& s) {
+  const int64_t rows = lists.lists(), work = lists.spikes() * s.n / kTaskWork;
+  const Cuts cuts(s.n, work);
+  const int64_t parts = std::clamp<int64_t>(work / cuts.n, 1, std::max<int64_t>(1, rows));
+  // Weights of a tile that the next list still finds in the cache.
+  const bool stay = std::min(lists.spikes(), s.rows) * RowSums::tile * 4 <= kCache;
+  parallel_for(cuts.n * parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t cut = task / parts, part = task % parts;
-      for (int64_t tile = cut * tiles / cuts; tile < (cut + 1) * tiles / cuts; ++tile)
-        for (int64_t i = part * rows / parts; i < (part + 1) * rows / parts; ++i)
-          sum_tile<Isa>(s, lists.list(i), i, tile);
+      const int64_t top = part * rows / parts, height = (part + 1) * rows / parts - top;
+      const int64_t first = cuts.tile(cut), width = cuts.tile(cut + 1) - first;
+      for (int64_t i = 0; i < height * width; ++i) {
+        const int64_t row = top + (stay ? i % height : i / width);
+        const int64_t tile = first + (stay ? i / height : i % width);
+        sum_tile<Isa>(s, lists.list(row), row, tile);
+      }
     }
   });
 }
@@ -124,7 +190,8 @@ SpikeLists SpikeLists::by_column(const uint8_t* bits, int64_t rows, int64_t colu
 }
 
 void sum_rows(const SpikeLists& lists, const RowSums& s) {
-  at_level([&]<class Isa>() { sum_all<Isa>(lists, s); });
+  const bool in_rows = s.w_tile == RowSums::tile, few = lists.lists() < 8;
+  at_level([&]<class Isa>() { in_rows&& few ? sum_few<Isa>(lists, s) : sum_many<Isa>(lists, s); });
 }
 
 Tensor by_input(const float* w, int64_t n, int64_t k) {

@@ -28,7 +28,7 @@ struct SpikeLists {
 struct RowSums {
   static constexpr int64_t tile = 256;  ///< columns
 
-  int64_t n;
+  int64_t n, rows;        ///< of w
   const float* w;         ///< column j of row i is w[j / tile * w_tile + i * w_row + j % tile]
   int64_t w_row, w_tile;  ///< tile for rows of n numbers
   const float* bias;      ///< [n] or null
