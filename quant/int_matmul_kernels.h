@@ -20,7 +20,8 @@ struct IntGemm {
 /// The definition.
 void int_gemm_ref(const IntGemm& g);
 /// Products of pairs of 16 bits (vpmaddwd): nothing saturates, unlike vpmaddubsw, which clips the
-/// sum of two products of bytes to 16 bits. From `rows_for_signs` rows on it is int_gemm_signs.
+/// sum of two products of bytes to 16 bits. From `rows_for_signs` rows on, and for b of mostly
+/// small numbers, it is int_gemm_signs.
 void int_gemm_avx2(const IntGemm& g);
 /// Products of bytes by fours on AVX2 (vpmaddubsw), of magnitudes that keep it from clipping.
 void int_gemm_signs(const IntGemm& g);

@@ -8,7 +8,7 @@
 // as weights with a bell-shaped distribution mostly are, add up in 16 bits first: 64 products,
 // five.
 //
-// -(-128) is no byte: such a copy holds 127, and a second group of copies the 1 that is missing.
+// -(-128) is no byte: -128 is -127 in its group, and -1 in one that is added for it.
 #include <array>
 
 #include "core/simd.h"
@@ -37,20 +37,21 @@ struct alignas(16) Group {
   uint8_t signs[tile_rows];        // the pattern, times 16: an eighth of the place of its copy
 };
 
-// Copies of a stretch of b, and as many for what -128 leaves. First come couples, whose sums of
-// products fit 16 bits together: |b| adds up to at most 255 in each pair of pairs.
+// Four values of k of 32 columns of b: [8 columns][4] in each vector.
+struct BGroup {
+  __m256i x[vectors];
+  uint8_t of;  ///< the group of a that it meets
+};
+
+// Copies of a stretch of b. First come couples, whose sums of products fit 16 bits together.
 struct SignedCopies {
   alignas(64) std::array<int8_t, 2 * stretch * copies_bytes> data;
   std::array<uint8_t, 2 * stretch> group;  // of a that each meets
   int64_t couples = 0, count = 0;
 };
 
-// One group of b: [8 columns][4] in each vector.
-struct BGroup {
-  __m256i x[vectors];
-};
-
-// Whether the products of two groups with bytes up to 128 add up to less than 2^15.
+// Whether the products of two groups with bytes up to 128 add up to less than 2^15: |b| adds up to
+// at most 255 in each pair of pairs.
 [[gnu::target("avx2")]] bool fit_together(const BGroup& a, const BGroup& b) {
   const __m256i ones = _mm256_set1_epi8(1), most = _mm256_set1_epi16(255);
   __m256i beyond = _mm256_setzero_si256();
@@ -62,55 +63,33 @@ struct BGroup {
   return _mm256_testz_si256(beyond, beyond);
 }
 
-// Bytes of a vector that pattern `p` negates, as 0 or -1.
-[[gnu::target("avx2")]] __m256i negated(int64_t p) {
-  const auto byte = [&](int bit) { return (p >> bit & 1) ? 0xffu : 0u; };
-  return _mm256_set1_epi32(
-      static_cast<int>(byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24));
-}
-
-[[gnu::target("avx2")]] void add_copies(const BGroup& b, int64_t group, SignedCopies& to) {
-  const __m256i zero = _mm256_setzero_si256();
-  to.group[static_cast<size_t>(to.count)] = static_cast<uint8_t>(group);
+[[gnu::target("avx2")]] void add_copies(const BGroup& b, SignedCopies& to) {
+  to.group[static_cast<size_t>(to.count)] = b.of;
   auto* const copies = reinterpret_cast<__m256i*>(to.data.data() + to.count++ * copies_bytes);
-  for (int64_t p = 0; p < patterns; ++p)
+  for (int64_t p = 0; p < patterns; ++p) {
+    // Bit i of p negates value i of every four.
+    const auto byte = [&](int bit) { return (p >> bit & 1) ? 0xffu : 1u; };
+    const __m256i sign =
+        _mm256_set1_epi32(static_cast<int>(byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24));
+#pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v)
-      _mm256_store_si256(copies + p * vectors + v,
-                         _mm256_blendv_epi8(b.x[v], _mm256_subs_epi8(zero, b.x[v]), negated(p)));
-}
-
-// Copies that hold 1 where -(-128) was held to 127; none where there is no such byte.
-[[gnu::target("avx2")]] void add_rest(const BGroup& b, int64_t group, SignedCopies& to) {
-  const __m256i lowest = _mm256_set1_epi8(-128);
-  __m256i lost[vectors], any = _mm256_setzero_si256();
-  for (int v = 0; v < vectors; ++v) {
-    lost[v] = _mm256_cmpeq_epi8(b.x[v], lowest);
-    any = _mm256_or_si256(any, lost[v]);
+      _mm256_store_si256(copies + p * vectors + v, _mm256_sign_epi8(b.x[v], sign));
   }
-  if (!_mm256_movemask_epi8(any)) return;
-  to.group[static_cast<size_t>(to.count)] = static_cast<uint8_t>(group);
-  auto* const copies = reinterpret_cast<__m256i*>(to.data.data() + to.count++ * copies_bytes);
-  for (int64_t p = 0; p < patterns; ++p)
-    for (int v = 0; v < vectors; ++v)
-      _mm256_store_si256(copies + p * vectors + v,
-                         _mm256_abs_epi8(_mm256_and_si256(negated(p), lost[v])));
 }
 
 void make_copies(const BGroup* b, int64_t groups, SignedCopies& to) {
   to.count = to.couples = 0;
-  int64_t alone[stretch], left = 0;
+  int64_t alone[2 * stretch], left = 0;
   for (int64_t g = 0; g < groups; ++g) {
     if (left && fit_together(b[alone[left - 1]], b[g])) {
-      const int64_t other = alone[--left];
-      add_copies(b[other], other, to);
-      add_copies(b[g], g, to);
+      add_copies(b[alone[--left]], to);
+      add_copies(b[g], to);
       ++to.couples;
     } else {
       alone[left++] = g;
     }
   }
-  for (int64_t i = 0; i < left; ++i) add_copies(b[alone[i]], alone[i], to);
-  for (int64_t g = 0; g < groups; ++g) add_rest(b[g], g, to);
+  for (int64_t i = 0; i < left; ++i) add_copies(b[alone[i]], to);
 }
 
 [[gnu::target("avx2")]] inline __m256i magnitudes(const Group& g, int64_t r) {
@@ -203,20 +182,30 @@ struct PackedRows {
   }
 }
 
-// The copies of one stretch of panels `panel` and the next of b.
+// The copies of one stretch of panels `panel` and the next of b. What has no negative byte, -128,
+// is -127 in its group, and -1 in one of the groups after all of them.
 [[gnu::target("avx2")]] void copies_of(const PackedInts& b, int64_t panel, int64_t first,
                                        SignedCopies& to) {
   const bool both = (panel + 1) * columns < static_cast<int64_t>(b.sums.size());
   const auto* from = static_cast<const __m256i*>(b.data.raw()) + panel * b.k * columns / 32;
   const int64_t groups = std::min(stretch, b.k / 4 - first);
-  BGroup all[stretch];
-  for (int64_t g = 0; g < groups; ++g)
-    for (int64_t v = 0; v < vectors; ++v)
-      all[g].x[v] =
-          v < 2 || both
-              ? _mm256_loadu_si256(from + v / 2 * b.k * columns / 32 + 2 * (first + g) + v % 2)
-              : _mm256_setzero_si256();
-  make_copies(all, groups, to);
+  const __m256i lowest = _mm256_set1_epi8(-128), zero = _mm256_setzero_si256();
+  BGroup all[2 * stretch];
+  int64_t count = groups;
+  for (int64_t g = 0; g < groups; ++g) {
+    __m256i any = zero;
+    for (int64_t v = 0; v < vectors; ++v) {
+      const __m256i* const at = from + v / 2 * b.k * columns / 32 + 2 * (first + g) + v % 2;
+      const __m256i x = v < 2 || both ? _mm256_loadu_si256(at) : zero;
+      const __m256i lost = _mm256_cmpeq_epi8(x, lowest);
+      all[g].x[v] = _mm256_sub_epi8(x, lost);
+      all[count].x[v] = lost;
+      any = _mm256_or_si256(any, lost);
+    }
+    all[g].of = all[count].of = static_cast<uint8_t>(g);
+    count += !_mm256_testz_si256(any, any);
+  }
+  make_copies(all, count, to);
 }
 
 // Two panels of b, of 16 columns each, by rows [i0, i0 + rows) of a.

@@ -177,11 +177,17 @@ TEST(Quantize, ManyRowsEqualTheDefinition) {
           int8_t& x = b.data<int8_t>()[i];
           x = static_cast<int8_t>(std::clamp<int64_t>(2 * x, -most, std::min<int64_t>(most, 127)));
         }
-        for (int64_t i = 0; i < a.numel() && t == DType::i8; i += 3) a.data<int8_t>()[i] = -128;
-        const ForceKernel force("int_matmul", "avx2");
-        const std::vector<int> got = int_matmul(a, b).values<int>();
+        for (int64_t i = 0; i < a.numel(); ++i)  // the lowest of either kind
+          if (i % 5) static_cast<uint8_t*>(a.raw())[i] = t == DType::i8 ? 0x80 : 0;
         const ForceKernel definition("int_matmul", "ref");
-        ASSERT_EQ(got, int_matmul(a, b).values<int>()) << m << " " << k << " " << n << " " << most;
+        const std::vector<int> wanted = int_matmul(a, b).values<int>();
+        const auto bytes = [](const Tensor& x) { return static_cast<const uint8_t*>(x.raw()); };
+        std::vector<int> got(wanted.size());
+        quant::int_gemm_signs(
+            {m, n, k, bytes(a), t == DType::u8, b.data<int8_t>(), n, 1, got.data()});
+        ASSERT_EQ(got, wanted) << m << " " << k << " " << n << " " << most;
+        const ForceKernel force("int_matmul", "avx2");  // whichever way it takes
+        ASSERT_EQ(int_matmul(a, b).values<int>(), wanted);
       }
 }
 

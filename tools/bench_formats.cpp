@@ -78,14 +78,17 @@ void products(Bench& b) {
 // One side of bench/int8_against_pytorch.py.
 void bench_formats_worker() {
   manual_seed(1);
-  serve_orders("int8 M N K steps S", [](std::istringstream& words) -> Timed {
-    std::string order, steps_word;
+  serve_orders("int8 M N K all|bell steps S", [](std::istringstream& words) -> Timed {
+    std::string order, spread, steps_word;
     int64_t m = 0, n = 0, k = 0;
     int runs = 0;
-    words >> order >> m >> n >> k >> steps_word >> runs;
+    words >> order >> m >> n >> k >> spread >> steps_word >> runs;
     if (!words || order != "int8" || steps_word != "steps") return {};
-    const Tensor a = cast(uniform({m, k}, -128, 127), DType::i8);
-    const Tensor b = cast(uniform({k, n}, -128, 127), DType::i8);
+    if (spread != "all" && spread != "bell") return {};
+    const auto codes = [&](const Shape& s) {
+      return cast(spread == "all" ? uniform(s, -128.5, 127.5) : scale(normal(s), 30), DType::i8);
+    };
+    const Tensor a = codes({m, k}), b = codes({k, n});
     return {runs, [=] { int_matmul(a, b); }};
   });
 }
