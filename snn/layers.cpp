@@ -44,11 +44,9 @@ NeuronAttr leaky_current(double decay) {
 }  // namespace
 
 preset::Synaptic preset::snntorch_synaptic(double alpha, double beta, const std::string& reset) {
-  if (reset == "zero")
-    throw value_error(
-        "snntorch_synaptic: reset: found 'zero', expected subtract or none (zero clears the "
-        "potential after the current was added, which this neuron has no switch for)");
-  return {leaky_current(alpha), snntorch_leaky(beta, reset)};
+  Synaptic s{leaky_current(alpha), snntorch_leaky(beta, reset)};
+  if (reset == "zero") s.membrane.reset = "clear";  // the current of that step is lost
+  return s;
 }
 
 preset::Synaptic preset::spikingjelly_cuba(double current_decay, double voltage_decay,
@@ -136,7 +134,7 @@ std::pair<Tensor, Tensor> Neuron::step(const Tensor& x, const Tensor& given) con
     case Charge::lif_rest: h = add(sub(from, over_tau(above_rest())), x); break;
     case Charge::leaky: h = add(d ? mul(from, d) : scale(from, r.d), x); break;
   }
-  if (late && r.reset == ResetTo::soft) h = reset_to(h, fires(v));
+  if (late && r.reset != ResetTo::hard) h = reset_to(h, fires(v));
   const Tensor s = fires(h);
   return {s, r.delayed || r.reset == ResetTo::none ? h : reset_to(h, s)};
 }

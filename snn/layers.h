@@ -18,7 +18,7 @@ NeuronAttr spikingjelly_lif(double tau = 2, bool decay_input = true,
 NeuronAttr snntorch_leaky(double beta, const std::string& reset = "subtract",
                           bool reset_delay = true);
 /// snnTorch's Synaptic and other neurons driven by a synaptic current, i = alpha i + x, then
-/// v = beta v + i; reset: subtract or none.
+/// v = beta v + i; reset: subtract, zero or none.
 struct Synaptic {
   NeuronAttr current, membrane;
   /// 1/tau as factors, where a library multiplies instead of dividing.

@@ -2,6 +2,7 @@
 // equations). h [T, ...] is kept for backward; spikes and states follow from it. With k = dh/dv,
 // q = dh/dx, sg the surrogate at h - v_th and s the spike, going back in time:
 //   dv/dh = hard: (1 - s) + (v_reset - h) sg;  soft: 1 - v_th sg;  none: 1   (no sg when detached)
+//   clear: 1 - s of the step before, for k, q and the decay alike
 //   gh[t] = gh[t+1] k dv/dh + gs[t] sg + what reaches h itself,   gx[t] = q gh[t]
 // and with a delayed reset the soft one is gh[t] = gh[t+1] (k - v_th sg) + gs[t] sg.
 #include "ops/rules.h"
@@ -172,13 +173,14 @@ Metas grad_shape(Ins in, const NeuronAttr& a) {
 struct GradCosts {
   Cost charge, reset, back, last, to_x, decay, state, surrogate;
   explicit GradCosts(const NeuronRule& r) {
-    const bool hard = r.reset == ResetTo::hard, soft = r.reset == ResetTo::soft;
+    const bool hard = r.to_rest(), soft = r.reset == ResetTo::soft;
+    const bool clear = r.reset == ResetTo::clear;
     charge.mul = r.charge == Charge::integrate ? 0 : 1;
     if (hard) reset = r.detach ? Cost{.mul = 1, .cmp = 1} : Cost{.add = 2, .mul = 2, .cmp = 1};
     if (soft && !r.detach) reset = {.add = 1, .mul = 2};
     back = r.delayed && soft && !r.detach ? reset : charge + reset;
     if (!r.delayed) last = reset;
-    to_x.mul = r.charge == Charge::lif;
+    to_x.mul = r.charge == Charge::lif, to_x.cmp = clear;
     if (r.delayed && hard) decay.cmp = 1;
     if (r.charge != Charge::leaky) decay.add = 1;
     if (r.charge == Charge::lif) decay.special = 1;
@@ -223,10 +225,11 @@ void grad_ref(Ins in, Outs out, const NeuronAttr& a) {
         gh = t == p.steps - 1 ? g.last(gh, h, sg) : g.back(gh, h, sg);
         if (has(in, 0)) gh = gh + in[0].data<T>()[at] * sg;
         if (has(in, 2)) gh = gh + in[2].data<T>()[at];
-        if (a.steps == 0) out[0].data<T>()[at] = g.to_x(gh);
-        else gx = t < p.steps - 1 ? gx + g.to_x(gh) : g.to_x(gh);
+        const bool needs_v = r.learned || r.reset == ResetTo::clear;
+        const T v = !needs_v ? T(0) : t > 0 ? state<Scalar<T>>(r, in[3].data<T>()[at - p.n]) : v0;
+        if (a.steps == 0) out[0].data<T>()[at] = g.to_x(gh, v);
+        else gx = t < p.steps - 1 ? gx + g.to_x(gh, v) : g.to_x(gh, v);
         if (!r.learned) continue;
-        const T v = t > 0 ? state<Scalar<T>>(r, in[3].data<T>()[at - p.n]) : v0;
         sum = sum + gh * g.by_decay(h, v);
       }
       if (a.steps > 0) out[0].data<T>()[i] = gx;
@@ -268,6 +271,8 @@ const Op<NeuronAttr> grad_op{{
                 {{{{1, 1}}, {{1}}, {{1, 1}}, {{1, 1}}, {{1}}, {{1}, 0.4, 0.6}}, {}},
                 {{{{4, 2, 19}}, {{2, 19}}, {{4, 2, 19}}, {{4, 2, 19}}, {{2, 19}}, {{1}, 0.4, 0.6}},
                  {.charge = "leaky", .reset = "soft", .strict = true, .delayed = true}},
+                {{{{3, 37}}, kAbsent, {{3, 37}}, {{3, 37}, 0, 2}, {{37}, 0, 2}, {{1}, 0.4, 0.6}},
+                 {.charge = "leaky", .reset = "clear", .delayed = true, .detach_reset = true}},
                 {{kAbsent, {{37}}, kAbsent, {{3, 37}}, {{37}}},
                  {.charge = "integrate", .reset = "soft", .surrogate = "sigmoid"}},
                 {{{{3, 37}}, kAbsent, {{3, 37}}, {{3, 37}}, {{37}}, {{1}, 0.4, 0.6}},
@@ -303,6 +308,8 @@ const Op<NeuronAttr> op{{
                 {{{{3, 37}, -1, 3}, {{37}}, {{1}, 0.4, 0.6}},
                  {.v_reset = 0.1, .decay_input = false}},
                 {{{{5, 37}, -1, 3}, {{37}}}, {.reset = "none", .decay_input = false}},
+                {{{{5, 37}, -1, 3}, {{37}, 0, 2}},
+                 {.v_reset = 0.1, .reset = "clear", .delayed = true, .detach_reset = true}},
                 {{{{1, 37}, -1, 3}, {{37}}}, {.steps = 4}}},
 }};
 

@@ -6,7 +6,7 @@ namespace wattle::device {
 namespace {
 
 enum Charge : int32_t { integrate, lif, lif_plain, lif_rest, leaky };
-enum Reset : int32_t { hard, soft, none };
+enum Reset : int32_t { hard, soft, none, clear };
 
 struct Rule {
   int32_t charge, reset;
@@ -14,18 +14,22 @@ struct Rule {
   double v_th, v_reset, tau, d;
   Surrogate surrogate;
   Rule(const Launch& l, bool has_decay) : surrogate(l) {
-    reset = says(l, "reset", "hard") ? hard : says(l, "reset", "soft") ? soft : none;
+    reset = says(l, "reset", "hard")    ? hard
+            : says(l, "reset", "soft")  ? soft
+            : says(l, "reset", "clear") ? clear
+                                        : none;
     v_th = number(l, "v_th"), v_reset = number(l, "v_reset"), tau = number(l, "tau");
     strict = integer(l, "strict"), delayed = integer(l, "delayed");
     detach = integer(l, "detach_reset"), learned = has_decay;
-    const bool rests_at_0 = reset != hard || v_reset == 0;
+    const bool rests_at_0 = !to_rest() || v_reset == 0;
     if (says(l, "charge", "integrate")) charge = integrate;
     else if (says(l, "charge", "leaky")) charge = leaky;
     else if (integer(l, "decay_input")) charge = lif;
     else charge = rests_at_0 && !integer(l, "by_difference") ? lif_plain : lif_rest;
     d = charge == leaky ? number(l, "beta") : 1 / tau;
   }
-  WATTLE_HD double start() const { return reset == hard ? v_reset : 0; }
+  WATTLE_HD bool to_rest() const { return reset == hard || reset == clear; }
+  WATTLE_HD double start() const { return to_rest() ? v_reset : 0; }
 };
 
 template <class T>
@@ -56,6 +60,7 @@ struct Equations {
   WATTLE_HD T charge_from(T v) const { return r.delayed && r.reset == hard ? after_reset(v) : v; }
   WATTLE_HD T potential(T v, T x) const {
     const T h = charged(charge_from(v), x);
+    if (r.reset == clear) return fires(v) ? T(r.v_reset) : h;
     if (!r.delayed || r.reset != soft) return h;
     return h - (fires(v) ? T(r.v_th) : T(0));
   }
@@ -76,11 +81,13 @@ struct Equations {
     return g * ((r.charge == integrate ? T(1) : k()) - sg * T(r.v_th));
   }
   WATTLE_HD T last(T gv, T h, T sg) const { return r.delayed ? gv : through_reset(gv, h, sg); }
-  WATTLE_HD T to_x(T g) const { return r.charge == lif ? g * d() : g; }
+  WATTLE_HD bool cleared(T v) const { return r.reset == clear && fires(v); }
+  WATTLE_HD T to_x(T g, T v) const { return cleared(v) ? T(0) : r.charge == lif ? g * d() : g; }
   WATTLE_HD T to_start(T g, T v0, T sg) const {
     return r.delayed ? back(g, v0, sg) : through_charge(g);
   }
   WATTLE_HD T by_decay(T h, T v) const {
+    if (cleared(v)) return T(0);
     const T from = charge_from(v);
     if (r.charge == lif_plain) return T(0) - from;
     if (r.charge == lif_rest) return T(r.start()) - from;
@@ -125,9 +132,10 @@ struct Backward {
       gh = t == steps - 1 ? q.last(gh, h, sg) : q.back(gh, h, sg);
       if (gs) gh = gh + gs[at] * sg;
       if (gh_all) gh = gh + gh_all[at];
-      if (same_input) sum_x = sum_x + q.to_x(gh);
-      else gx[at] = q.to_x(gh);
-      if (by_decay) sum_d = sum_d + gh * q.by_decay(h, t > 0 ? q.state(h_all[at - n]) : start);
+      const T v = t > 0 ? q.state(h_all[at - n]) : start;
+      if (same_input) sum_x = sum_x + q.to_x(gh, v);
+      else gx[at] = q.to_x(gh, v);
+      if (by_decay) sum_d = sum_d + gh * q.by_decay(h, v);
     }
     if (same_input) gx[i] = sum_x;
     const bool start_fires = q.r.delayed && q.r.reset != none;

@@ -28,6 +28,7 @@ void with_fixed_rule(const NeuronRule& r, F&& fn) {
   const auto reset = [&]<Charge C>() {
     if (r.reset == ResetTo::hard) delayed.template operator()<C, ResetTo::hard>();
     else if (r.reset == ResetTo::soft) delayed.template operator()<C, ResetTo::soft>();
+    else if (r.reset == ResetTo::clear) fn(FixedRule<C, ResetTo::clear, true>(r));
     else delayed.template operator()<C, ResetTo::none>();
   };
   switch (r.charge) {
@@ -108,10 +109,11 @@ void forward_block(const NeuronForward& f, const R& r, int64_t begin, int64_t en
 // gh of a block of neurons, step by step backwards; sums up the gradient of d.
 template <class Isa, class R>
 double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_t end) {
-  alignas(64) float buffer[9][kBlock] = {};
+  alignas(64) float buffer[10][kBlock] = {};
   float *const gh = buffer[0], *const gv = buffer[1], *const v0 = buffer[2], *const sum = buffer[3],
                *const h = buffer[4], *const gs = buffer[5], *const more = buffer[6],
-               *const gx = buffer[7], *const sg = buffer[8];
+               *const gx = buffer[7], *const sg = buffer[8], *const earlier = buffer[9];
+  const bool clear = r.reset == ResetTo::clear;
   const int64_t n = end - begin;
   for (int64_t i = 0; i < n; ++i) {
     gv[i] = b.gv ? b.gv[begin + i] : 0.0f;
@@ -136,6 +138,9 @@ double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_
       float* const out = b.sum_x || !whole ? gx : b.gx + at;
       const bool is_last = t == b.steps - 1;
       slopes(ht);
+      const float* const before = !r.learned && !clear ? nullptr
+                                  : t > 0              ? row(b.h + at - b.n, earlier)
+                                                       : v0;
       for (int64_t i = 0; i < n; i += N) {
         const V p = simd::load<N>(ht + i), slope = simd::load<N>(sg + i);
         V x = is_last ? g.last(simd::load<N>(gv + i), p, slope)
@@ -143,12 +148,11 @@ double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_
         if (b.gs) x += simd::load<N>(gst + i) * slope;
         if (b.gh) x += simd::load<N>(ght + i);
         simd::store<N>(gh + i, x);
-        const V to_x = g.to_x(x);
+        const V to_x = g.to_x(x, clear ? simd::load<N>(before + i) : V{});
         simd::store<N>(out + i, b.sum_x && !is_last ? simd::load<N>(gx + i) + to_x : to_x);
       }
       if (b.sum_x ? t == 0 : !whole) std::copy(gx, gx + n, b.gx + (b.sum_x ? begin : at));
       if (!r.learned) continue;
-      const float* const before = t > 0 ? row(b.h + at - b.n, gs) : v0;
       for (int64_t i = 0; i < n; i += N) {
         const V from = simd::load<N>(before + i), v = t > 0 ? state<Lanes<N>>(r, from) : from;
         const V e = g.by_decay(simd::load<N>(ht + i), v);

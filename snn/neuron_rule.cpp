@@ -20,7 +20,8 @@ Charge charge_of(const NeuronAttr& a, bool rests_at_0) {
 ResetTo reset_of(const std::string& s) {
   if (s == "hard") return ResetTo::hard;
   if (s == "soft") return ResetTo::soft;
-  if (s != "none") fail("reset", s, "hard, soft or none");
+  if (s == "clear") return ResetTo::clear;
+  if (s != "none") fail("reset", s, "hard, soft, none or clear");
   return ResetTo::none;
 }
 
@@ -29,8 +30,10 @@ ResetTo reset_of(const std::string& s) {
 NeuronRule neuron_rule(const NeuronAttr& a, bool learned) {
   NeuronRule r{};
   r.reset = reset_of(a.reset);
-  r.charge = charge_of(a, r.reset != ResetTo::hard || a.v_reset == 0);
+  r.charge = charge_of(a, !r.to_rest() || a.v_reset == 0);
   r.strict = a.strict, r.delayed = a.delayed, r.detach = a.detach_reset;
+  if (r.reset == ResetTo::clear && !(r.delayed && r.detach))
+    fail("reset", a.reset, "hard, soft or none; clear needs delayed and detach_reset");
   r.v_th = a.v_th, r.v_reset = a.v_reset, r.tau = a.tau;
   r.surrogate = surrogate("neuron", a.surrogate, a.slope);
   r.learned = r.product = learned;

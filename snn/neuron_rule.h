@@ -11,7 +11,7 @@
 namespace wattle::snn {
 
 enum class Charge : uint8_t { integrate, lif, lif_plain, lif_rest, leaky };
-enum class ResetTo : uint8_t { hard, soft, none };
+enum class ResetTo : uint8_t { hard, soft, none, clear };
 
 /// What the attribute says; d is 1/tau or beta. The two forms of lif without decay_input are
 /// h = (1 - d) v + x where the rest is 0, h = v - d (v - v_reset) + x otherwise.
@@ -24,7 +24,8 @@ struct NeuronRule {
   double v_th, v_reset, tau, d;
   Surrogate surrogate;
 
-  double start() const { return reset == ResetTo::hard ? v_reset : 0; }
+  bool to_rest() const { return reset == ResetTo::hard || reset == ResetTo::clear; }
+  double start() const { return to_rest() ? v_reset : 0; }
 };
 
 /// The same with the switches that decide the code fixed.
@@ -109,6 +110,7 @@ WATTLE_FORCE_INLINE Num<K> potential(const R& r, const Num<K>& v, const Num<K>& 
                                      const Num<K>& keep) {
   const Num<K> none = K::of(0);
   const Num<K> h = charged<K>(r, charge_from<K>(r, v), x, d, keep);
+  if (r.reset == ResetTo::clear) return if_fires<K>(r, v, K::of(r.v_reset), h);
   if (!r.delayed || r.reset != ResetTo::soft) return h;
   return h - if_fires<K>(r, v, K::of(r.v_th), none);
 }

@@ -26,6 +26,8 @@ Tensor fire(const Tensor& u, const FireAttr& attr = {});
 ///   fire       s = [h >= v_th], strict: [h > v_th]
 ///   reset      hard: to v_reset; soft: v_th is subtracted; none. At the end of the step, or with
 ///              delayed at the start of the next one, where soft subtracts after the charge.
+///              clear: to v_reset after the charge of the next step, whose input is lost; only
+///              delayed and detached
 /// detach_reset: no gradient through the reset.
 struct NeuronAttr {
   std::string charge = "lif";

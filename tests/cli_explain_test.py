@@ -64,9 +64,14 @@ class Explain(cli_test.Cli):
                     attrs = [f"charge={charge}", f"reset={reset}", "surrogate=sigmoid", *more]
                     j = json.loads(self.ok("explain", "--snn", "--json", "--input", *INPUT, "--attr", *attrs))
                     self.assertTrue(j["agrees"], attrs)
+            attrs = [f"charge={charge}", "reset=clear", "delayed=true", "detach_reset=true"]
+            j = json.loads(self.ok("explain", "--snn", "--json", "--input", *INPUT, "--attr", *attrs))
+            self.assertTrue(j["agrees"], attrs)
+            lost = [t for t in range(1, len(INPUT)) if j["steps"][t - 1]["s"]]
+            self.assertTrue(lost and all(j["steps"][t]["h"] == 0 == j["steps"][t]["gx"] for t in lost))
 
     def test_what_is_refused(self):
-        self.refused(["reset: found 'sft', expected hard, soft or none"], "explain", "--snn", "--attr", "reset=sft")
+        self.refused(["reset: found 'sft', expected hard, soft, none or clear"], "explain", "--snn", "--attr", "reset=sft")
         self.refused(["--attr reset", "expected name=value"], "explain", "--snn", "--attr", "reset")
         self.refused(["found 65 numbers, expected 1 to 64"], "explain", "--snn", "--input", *["1"] * 65)
         self.refused(["--attr requires --snn"], "explain", "--attr", "tau=3", code=2)

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "neuron_values.h"
 #include "snn/layers.h"
+#include "snn/neuron_rule.h"
 #include "snn/spike.h"
 
 namespace wattle {
@@ -217,12 +218,13 @@ void compare(const NeuronAttr& a, bool learned, int64_t steps, int64_t n, const 
 TEST(Neuron, FusedEqualsItsSteps) {
   manual_seed(7);
   for (const char* charge : {"integrate", "lif", "leaky"})
-    for (const char* reset : {"hard", "soft", "none"})
+    for (const char* reset : {"hard", "soft", "none", "clear"})
       for (const unsigned bits : {0u, 1u, 2u, 4u, 8u, 9u, 18u, 22u, 31u}) {
         NeuronAttr a;
         a.charge = charge, a.reset = reset, a.tau = 1.7;
         a.delayed = bits & 1, a.detach_reset = bits & 2, a.strict = bits & 4;
         a.decay_input = !(bits & 8), a.v_reset = bits & 16 ? .2 : 0;
+        if (a.reset == "clear") a.delayed = a.detach_reset = true;
         for (const bool learned : {false, true}) {
           if (learned && a.charge == "integrate") continue;
           for (const int64_t steps : {1, 2, 7, 33})
@@ -278,9 +280,10 @@ TEST(Neuron, ASynapticCurrentDrivesIt) {
   const int64_t steps = 9, n = 33;
   const Tensor x = uniform({steps, n}, -.5, 1.5), up = normal({steps, n});
   const float alpha = .8f, beta = .7f;
-  for (const bool cuba : {false, true}) {
+  for (const std::string kind : {"subtract", "zero", "cuba"}) {
+    const bool cuba = kind == "cuba";
     const preset::Synaptic attr =
-        cuba ? preset::spikingjelly_cuba(.8, .7) : preset::snntorch_synaptic(.8, .7);
+        cuba ? preset::spikingjelly_cuba(.8, .7) : preset::snntorch_synaptic(.8, .7, kind);
     snn::SynapticNeuron layer(attr);
     Tape tape;
     tape.watch(x);
@@ -296,7 +299,7 @@ TEST(Neuron, ASynapticCurrentDrivesIt) {
         ij += x.data<float>()[t * n + j];
         vj = vj * beta;
         vj += ij;
-        if (before) vj -= 1;
+        if (before) vj = kind == "zero" ? 0 : vj - 1;
         const bool fires = cuba ? vj >= 1 : vj > 1;
         expected.push_back(fires);
         if (cuba && fires) vj = 0;
@@ -317,7 +320,9 @@ TEST(Neuron, ASynapticCurrentDrivesIt) {
     EXPECT_LE(worst(gx, slow.gradient(sum(mul(stack(spikes, 0), up)), {x})[0].values<float>()),
               1e-5);
   }
-  EXPECT_THROW(preset::snntorch_synaptic(.8, .7, "zero"), value_error);
+  NeuronAttr early;
+  early.reset = "clear";
+  EXPECT_THROW(snn::neuron_rule(early, false), value_error);
 }
 
 TEST(Neuron, StateIsKeptUntilItIsForgotten) {
@@ -345,7 +350,7 @@ TEST(Neuron, WrongSwitchesSayWhatIsWrong) {
   };
   refused({.charge = "lof"}, "charge: found 'lof', expected integrate, lif or leaky");
   refused({.tau = 1}, "tau");
-  refused({.reset = "zero"}, "reset: found 'zero', expected hard, soft or none");
+  refused({.reset = "zero"}, "reset: found 'zero', expected hard, soft, none or clear");
   refused({.surrogate = "atn"}, "expected one of atan, sigmoid");
   EXPECT_THROW(neuron(Tensor::ones({2, 3}), Tensor::ones({2}), {}, {}), shape_error);
   EXPECT_THROW(neuron(Tensor::ones({2}), {}, {}, {.out = DType::spike}), shape_error);

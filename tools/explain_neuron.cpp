@@ -83,7 +83,7 @@ NeuronLesson neuron_lesson(const std::vector<double>& input,
     NeuronStep& s = l.steps[t];
     s.through = t + 1 == l.steps.size() ? 0 : g.back(gh, s.h, s.slope);
     s.gh = gh = s.through + s.slope;
-    l.agrees &= std::fabs(g.to_x(gh) - s.gx) <= 1e-12 * (1 + std::fabs(s.gx));
+    l.agrees &= std::fabs(g.to_x(gh, s.from) - s.gx) <= 1e-12 * (1 + std::fabs(s.gx));
   }
   const double reach = 1.5;
   for (int i = -60; i <= 60; ++i) {

@@ -17,10 +17,12 @@ D.steps.map((_, t) => T - 1 - t)
 
 // ---- The equations, with the numbers of a step in them ----
 const hard = A.reset === 'hard', soft = A.reset === 'soft', late = yes('delayed');
-const vth = Number(A.v_th), vr = Number(A.v_reset), tau = Number(A.tau), rest = hard ? vr : 0;
+const clear = A.reset === 'clear';
+const vth = Number(A.v_th), vr = Number(A.v_reset), tau = Number(A.tau), rest = hard || clear ? vr : 0;
 const sign = yes('strict') ? '>' : '\u2265', over = h => yes('strict') ? h > vth : h >= vth;
 function chargeText(s) {
   const fired = late && over(s.from), from = late && hard && fired ? vr : s.from;
+  if (clear && fired) return `h = v_reset = ${num(s.h)}: the spike before clears this charge`;
   const v = fac(from), x = fac(s.x), r = rest ? ` \u2212 ${fac(rest)}` : '';
   const minus = late && soft && fired ? ` \u2212 ${num(vth)}` : '';
   const sum = {
@@ -44,7 +46,7 @@ const equations = {
     `h = v \u2212 ${rest ? '(v \u2212 v_reset)' : 'v'} / \u03c4 + x`}[A.charge],
   fire: `s = 1 where h ${sign} v_th, else 0`,
   reset: {hard: 'v = v_reset after a spike', soft: 'v = h \u2212 v_th after a spike',
-    none: 'v = h'}[A.reset] + (late ? ', at the start of the next step' : '')
+    clear: 'h = v_reset where v fired, whatever was charged', none: 'v = h'}[A.reset] + (late ? ', at the start of the next step' : '')
 };
 
 // ---- Plots ----
@@ -160,7 +162,8 @@ const stages = {
            `step's reset${yes('detach_reset') ? ' (detached: without a surrogate)' : ''}: ` +
            num(q.through)),
       card('Together', `dL/dh = ${num(q.slope)} + ${fac(q.through)} = ${num(q.gh)}`,
-           `dL/dx = dL/dh${scale} = ${num(q.gx)}`)];
+           clear && over(q.from) ? 'dL/dx = 0: the charge of this step was cleared' :
+                       `dL/dx = dL/dh${scale} = ${num(q.gx)}`)];
   }
 };
 function panel(s) {
@@ -180,7 +183,7 @@ function drawStep(s) {
   $('panel').replaceChildren(...panel(s));
 }
 const idle = {tau: A.charge !== 'lif', decay_input: A.charge !== 'lif',
-  beta: A.charge !== 'leaky', v_reset: !hard, slope: A.slope === '0', steps: 1, out: 1,
+  beta: A.charge !== 'leaky', v_reset: !hard && !clear, slope: A.slope === '0', steps: 1, out: 1,
   by_difference: A.by_difference === 'false', delayed: A.reset === 'none',
   detach_reset: A.reset === 'none'};
 $('subtitle').textContent = `${T} steps; ` +

@@ -77,8 +77,9 @@ def driven_cases():
             run = lambda node, x: torch.stack([node(t) for t in x])  # noqa: E731
             yield "spikingjelly", f"CUBALIFNode {c} {v} {v_reset}", current(c), attr, make, run
     if (snn := load("snntorch")) is not None:
-        for alpha, beta, reset in itertools.product((0.5, 0.8), (0.75, 0.9), ("subtract", "none")):
-            attr = {"charge": "leaky", "beta": beta, "reset": "soft" if reset == "subtract" else "none", "strict": True, "delayed": True,
+        ours = {"subtract": "soft", "zero": "clear", "none": "none"}
+        for alpha, beta, reset in itertools.product((0.5, 0.8), (0.75, 0.9), ours):
+            attr = {"charge": "leaky", "beta": beta, "reset": ours[reset], "strict": True, "delayed": True,
                     "detach_reset": True, "surrogate": "atan"}
             make = lambda a=alpha, b=beta, r=reset: snn.Synaptic(alpha=a, beta=b, reset_mechanism=r)  # noqa: E731
             yield "snntorch", f"Synaptic {alpha} {beta} {reset}", current(alpha), attr, make, by_synaptic
