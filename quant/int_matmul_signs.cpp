@@ -147,14 +147,14 @@ const __m256i* copy_for(const int8_t* copies, const Group& g, int64_t r) {
 // A block of rows of a: [stretch][tile][group], so that all rows pass the copies of a stretch in
 // the order of memory.
 struct PackedRows {
-  int64_t tiles, stretches;
+  int64_t tiles;
   Tensor held;
   Group* data;
 
   PackedRows(int64_t rows, int64_t k)
       : tiles(round_up(rows, tile_rows) / tile_rows),
-        stretches(round_up(k, 32) / 4 / stretch + 1),
-        held(bytes(tiles * stretches * stretch * static_cast<int64_t>(sizeof(Group)))),
+        held(bytes(tiles * round_up(round_up(k, 32) / 4, stretch) *
+                   static_cast<int64_t>(sizeof(Group)))),
         data(static_cast<Group*>(held.raw())) {}
   Group* at(int64_t group, int64_t tile) const {
     return data + (group / stretch * tiles + tile) * stretch + group % stretch;
@@ -172,11 +172,11 @@ struct PackedRows {
     const __m256i x = _mm256_xor_si256(_mm256_load_si256(reinterpret_cast<__m256i*>(bytes)),
                                        _mm256_set1_epi8(static_cast<char>(flip)));
     auto signs = static_cast<uint32_t>(_mm256_movemask_epi8(x));
-    alignas(32) uint32_t magnitudes[8];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(magnitudes), _mm256_abs_epi8(x));
+    alignas(32) uint32_t fours[8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(fours), _mm256_abs_epi8(x));
     for (int64_t g = 0; g < 8; ++g, signs >>= 4) {
       Group& group = *to.at(p / 4 + g, tile);
-      group.magnitudes[r] = magnitudes[g];
+      group.magnitudes[r] = fours[g];
       group.signs[r] = static_cast<uint8_t>((signs & 15) * 16);
     }
   }
@@ -216,7 +216,8 @@ void two_panels(const IntGemm& g, const PackedInts& b, const PackedRows& a, int6
   const auto all = static_cast<int64_t>(b.sums.size());
   for (int64_t j = 0; j < std::min(width, all - panel * columns); ++j)
     start[j] = 128 * b.sums[static_cast<size_t>(panel * columns + j)];
-  const int64_t j0 = panel * columns, wide = std::min(width, g.n - j0), last = a.stretches - 1;
+  const int64_t j0 = panel * columns, wide = std::min(width, g.n - j0);
+  const int64_t last = std::max<int64_t>(1, round_up(b.k / 4, stretch) / stretch) - 1;
   SignedCopies copies;
   for (int64_t s = 0; s <= last; ++s) {
     copies_of(b, panel, s * stretch, copies);

@@ -164,6 +164,8 @@ TEST(Quantize, ManyRowsEqualTheDefinition) {
   // Up to 63 two groups always fit together, up to 64 in the worst case just not.
   for (const int64_t most : {1, 63, 64, 128})
     for (const auto& [m, k, n] : {std::array<int64_t, 3>{many, 1, 1},
+                                  {many, 0, 5},
+                                  {many, 48, 32},
                                   {many + 1, 70, 37},
                                   {1700, 200, 16},
                                   {many + 5, 513, 65}})
