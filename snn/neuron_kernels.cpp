@@ -29,7 +29,7 @@ void with_fixed_rule(const NeuronRule& r, F&& fn) {
     if (r.reset == ResetTo::hard) delayed.template operator()<C, ResetTo::hard>();
     else if (r.reset == ResetTo::soft) delayed.template operator()<C, ResetTo::soft>();
     else if (r.reset == ResetTo::clear) fn(FixedRule<C, ResetTo::clear, true>(r));
-    else delayed.template operator()<C, ResetTo::none>();
+    else fn(FixedRule<C, ResetTo::none, false>(r));  // delayed or not, it is the same
   };
   switch (r.charge) {
     case Charge::integrate: return reset.template operator()<Charge::integrate>();
