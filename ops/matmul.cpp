@@ -30,6 +30,24 @@ Matrix as_matrix(const Tensor& t, bool transposed, bool left) {
   return m;
 }
 
+void check_inner(const Tensor& a, const Tensor& b, int64_t cols, int64_t rows) {
+  if (cols != rows)
+    throw shape_error(str("matmul: inner sizes differ: ", a.shape(), " x ", b.shape(), " (", cols,
+                          " and ", rows, ")"));
+}
+
+// Of two matrices; small products would feel the batch's shapes.
+MatmulPlan plain_plan(const Tensor& a, const Tensor& b, const MatmulAttr& attr) {
+  const int ai = attr.transpose_a ? 1 : 0, bi = attr.transpose_b ? 1 : 0;
+  const Shape &x = a.shape(), &y = b.shape(), &sx = a.strides(), &sy = b.strides();
+  check_inner(a, b, x[1 - ai], y[bi]);
+  MatmulPlan p{};
+  p.m = x[ai], p.n = y[1 - bi], p.k = x[1 - ai];
+  p.a_row = sx[ai], p.a_col = sx[1 - ai], p.b_row = sy[bi], p.b_col = sy[1 - bi];
+  p.out = {p.m, p.n};
+  return p;
+}
+
 Shape broadcast_strides(const Matrix& m, const Shape& batch) {
   Shape s = Shape::filled(batch.rank(), 0);
   const int shift = batch.rank() - m.batch.rank();
@@ -42,11 +60,10 @@ Shape broadcast_strides(const Matrix& m, const Shape& batch) {
 MatmulPlan matmul_plan(Ins in, const MatmulAttr& a) {
   rules::arity("matmul", in, 2, 2);
   rules::same_dtype("matmul", in);
+  if (in[0].rank() == 2 && in[1].rank() == 2) return plain_plan(in[0], in[1], a);
   const Matrix x = as_matrix(in[0], a.transpose_a, true),
                y = as_matrix(in[1], a.transpose_b, false);
-  if (x.cols != y.rows)
-    throw shape_error(str("matmul: inner sizes differ: ", in[0].shape(), " x ", in[1].shape(), " (",
-                          x.cols, " and ", y.rows, ")"));
+  check_inner(in[0], in[1], x.cols, y.rows);
   MatmulPlan p{x.rows,
                y.cols,
                x.cols,
