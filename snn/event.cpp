@@ -53,7 +53,10 @@ ExecScope::~ExecScope() { current() = saved_; }
 double crossover_rate(const Times& t) {
   const double slope = (t.many - t.few) / (kMany - kFew);
   if (slope <= 0) return t.many < t.dense ? 2 : 0;
-  return std::clamp(kFew + (t.dense - t.few) / slope, 0.0, 2.0);
+  const double rate = std::clamp(kFew + (t.dense - t.few) / slope, 0.0, 2.0);
+  if (rate <= kMany || t.all == 0) return rate;
+  if (t.all <= t.dense) return 2;
+  return kMany + (t.dense - t.many) / (t.all - t.many) * (1 - kMany);
 }
 
 double crossover(const ProductKey& product, const std::function<std::string()>& what,

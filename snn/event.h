@@ -30,12 +30,13 @@ class ExecScope {
 
 /// Rates of spikes at which events are timed.
 constexpr double kFew = 0.05, kMany = 0.4;
-/// Seconds of a product by events at both rates, and dense.
+/// Seconds of a product by events at both rates, and dense; by events with every input spiking
+/// where many is faster than dense, else 0.
 struct Times {
-  double few, many, dense;
+  double few, many, dense, all = 0;
 };
-/// The rate up to which events are the faster way: where a line through their two times meets the
-/// dense one; 0: never, above 1: always.
+/// The rate up to which events are the faster way: where a line through their times meets the dense
+/// one, beyond kMany the line from there to all; 0: never, above 1: always.
 double crossover_rate(const Times& t);
 /// The sizes of a product, in any order that tells products apart.
 using ProductKey = std::array<int64_t, 16>;

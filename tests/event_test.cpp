@@ -310,6 +310,10 @@ TEST(Events, TheCrossoverIsWhereTheLinesMeet) {
   EXPECT_NEAR(snn::crossover_rate({1, 8, .5}), .05 - .5 / 7 * .35, 1e-12);
   EXPECT_EQ(snn::crossover_rate({6, 41, .5}), 0);   // dense wins everywhere
   EXPECT_EQ(snn::crossover_rate({1, 2, 1000}), 2);  // events do
+  // Weights that outgrow a cache: what was measured at 100 % counts more than the line up to 40 %.
+  EXPECT_NEAR(snn::crossover_rate({1, 8, 30, 52}), .4 + 22. / 44 * .6, 1e-12);
+  EXPECT_EQ(snn::crossover_rate({1, 8, 30, 29}), 2);
+  EXPECT_NEAR(snn::crossover_rate({1, 8, 3, 0}), .05 + 2. / 7 * .35, 1e-12);
   int measured = 0;
   const auto measure = [&] {
     ++measured;
