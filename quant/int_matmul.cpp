@@ -70,6 +70,13 @@ Refusal without_amx(Ins in, const IntMatmulAttr& attr) {
   return {};
 }
 
+// Seven of eight multiplications, of sides made even; additions of blocks before and after them.
+Cost strassen_executes(Ins in, const Cost&, const IntMatmulAttr& attr) {
+  const IntGemm g = plan(in, attr);
+  const int64_t m = (g.m + 1) / 2, n = (g.n + 1) / 2, k = (g.k + 1) / 2;
+  return {.mac = 7 * m * n * k, .add = 5 * m * k + 5 * k * n + 8 * m * n};
+}
+
 SampleIn ints(const Shape& s, DType t = DType::i8) {
   SampleIn in{s, t == DType::u8 ? 0.0 : -128.0, t == DType::u8 ? 256.0 : 128.0, SampleIn::integers};
   in.int_dtype = t;
@@ -101,6 +108,11 @@ const Op<IntMatmulAttr> op{{
                 {.name = "avxvnni",
                  .run = run<quant::int_gemm_avxvnni>,
                  .when = quant::without_avxvnni<IntMatmulAttr>,
+                 .isa = simd::Level::avx2},
+                {.name = "strassen",
+                 .run = run<quant::int_gemm_strassen>,
+                 .when = quant::too_small_for_strassen<IntMatmulAttr>,
+                 .executes = strassen_executes,
                  .isa = simd::Level::avx2},
                 {.name = "avx2", .run = run<quant::int_gemm_avx2>, .isa = simd::Level::avx2},
                 {"ref", run<quant::int_gemm_ref>}},

@@ -1,10 +1,10 @@
 #include "quant/int_matmul_kernels.h"
 
-#include <cstdlib>
 #include <cstring>
 
 #include "core/simd.h"
 #include "quant/int_pack.h"
+#include "quant/int_pairs.h"
 
 namespace wattle::quant {
 
@@ -23,70 +23,19 @@ void int_gemm_ref(const IntGemm& g) {
 
 #if defined(__x86_64__)
 using namespace int_pack;
+using namespace int_pairs;
 namespace {
 
 // ---- AVX2 ----
 
-// Twelve sums, a row and two vectors of b: all but one of 16 registers.
-constexpr int64_t tile_rows = 6;
-
-// R rows by 16 columns: a as 16-bit numbers, [rows][k].
-template <int R>
-[[gnu::target("avx2")]] void tile_avx2(const int16_t* a, int64_t lda, const int16_t* b, int64_t k,
-                                       int32_t* c, int64_t ldc, int64_t width) {
-  using V = simd::i32<8>;  // the intrinsics' own type keeps GCC 12 from holding these in registers
-  V sum[R][2] = {};
-  for (int64_t p = 0; p < k; p += 2, b += 2 * columns) {
-    const __m256i b0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(b));
-    const __m256i b1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(b + columns));
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      int32_t pair;
-      std::memcpy(&pair, a + r * lda + p, sizeof pair);
-      const __m256i x = _mm256_set1_epi32(pair);
-      sum[r][0] += (V)_mm256_madd_epi16(x, b0);
-      sum[r][1] += (V)_mm256_madd_epi16(x, b1);
-    }
-  }
-  for (int r = 0; r < R; ++r) {
-    int32_t out[columns];
-    std::memcpy(out, sum[r], sizeof out);
-    copy_row(c + r * ldc, out, width);
-  }
-}
-
-using TileAvx2 = void (*)(const int16_t*, int64_t, const int16_t*, int64_t, int32_t*, int64_t,
-                          int64_t);
-// How many of `left` rows the next tile takes, and the tile. Eight rows are two tiles of four.
-int64_t rows_of(int64_t left) {
-  return left >= tile_rows && left != 8 ? tile_rows : left >= 4 ? 4 : 1;
-}
-TileAvx2 tile_of(int64_t left) {
-  const int64_t rows = rows_of(left);
-  return rows == tile_rows ? tile_avx2<tile_rows> : rows == 4 ? tile_avx2<4> : tile_avx2<1>;
-}
-// Rows of a block: at most 32, and an even number of blocks of nearly one size.
-int64_t block_rows(int64_t m) {
-  if (m <= 32) return std::max<int64_t>(m, 1);
-  const int64_t blocks = 2 * ((m + 63) / 64);
-  return (m + blocks - 1) / blocks;
-}
-
-void widen(const uint8_t* from, bool is_unsigned, int16_t* to, int64_t n) {
-  if (is_unsigned)
-    for (int64_t k = 0; k < n; ++k) to[k] = from[k];
+// A row of a as 16-bit numbers, filled up with zeros to k.
+void widen(const IntGemm& g, int64_t row, int64_t k, int16_t* to) {
+  const uint8_t* from = g.a + row * g.k;
+  if (g.a_unsigned)
+    for (int64_t p = 0; p < g.k; ++p) to[p] = from[p];
   else
-    for (int64_t k = 0; k < n; ++k) to[k] = static_cast<int8_t>(from[k]);
-}
-
-// Whether |b| averages at most 32, by 4096 samples: then nearly all groups of int_gemm_signs make
-// couples, without which it is no faster. Bell-shaped weights do, evenly spread ones do not.
-bool mostly_small(const IntGemm& g) {
-  const int64_t n = g.k * g.n, step = std::max<int64_t>(1, n / 4096) | 1;
-  int64_t sum = 0, count = 0;
-  for (int64_t i = 0; i < n; i += step, ++count)
-    sum += std::abs(int{g.b[i / g.n * g.b_row + i % g.n * g.b_col]});
-  return sum <= 32 * count;
+    for (int64_t p = 0; p < g.k; ++p) to[p] = static_cast<int8_t>(from[p]);
+  std::fill(to + g.k, to + k, int16_t{0});
 }
 
 // ---- VNNI ----
@@ -147,24 +96,19 @@ template <int R>
 }  // namespace
 
 void int_gemm_avx2(const IntGemm& g) {
-  if (g.m >= rows_for_signs && mostly_small(g)) return int_gemm_signs(g);
   const PackedInts b = pack<int16_t, 2>(g, 2, false);
   const auto* data = static_cast<const int16_t*>(b.data.raw());
   for_row_blocks(g.m, block_rows(g.m), [&](int64_t i0, int64_t count) {
     const Tensor wide = bytes(count * b.k * 2);
-    auto* a = static_cast<int16_t*>(wide.raw());
-    for (int64_t i = 0; i < count; ++i) {
-      widen(g.a + (i0 + i) * g.k, g.a_unsigned, a + i * b.k, g.k);
-      std::fill(a + i * b.k + g.k, a + (i + 1) * b.k, int16_t{0});
-    }
-    for (int64_t j = 0; j < g.n; j += columns) {
-      for (int64_t i = 0; i < count;) {
-        const int64_t left = count - i;
-        tile_of(left)(a + i * b.k, b.k, data + j * b.k, b.k, g.c + (i0 + i) * g.n + j, g.n,
-                      std::min(columns, g.n - j));
-        i += rows_of(left);
+    auto* const a = static_cast<int16_t*>(wide.raw());
+    for (int64_t i = 0; i < count; ++i) widen(g, i0 + i, b.k, a + i * b.k);
+    alignas(32) uint32_t tile[tile_rows * columns];
+    for (int64_t j = 0; j < g.n; j += columns)
+      for (int64_t i = 0, rows = 0; i < count; i += rows) {
+        rows = run_tile(a + i * b.k, b.k, data + j * b.k, b.k, i, count, tile);
+        for (int64_t r = 0; r < rows; ++r)
+          copy_row(g.c + (i0 + i + r) * g.n + j, tile + r * columns, std::min(columns, g.n - j));
       }
-    }
   });
 }
 

@@ -19,14 +19,10 @@ struct IntGemm {
 
 /// The definition.
 void int_gemm_ref(const IntGemm& g);
-/// Products of pairs of 16 bits (vpmaddwd): nothing saturates, unlike vpmaddubsw, which clips the
-/// sum of two products of bytes to 16 bits. From `rows_for_signs` rows on, and for b of mostly
-/// small numbers, it is int_gemm_signs.
+/// Products of pairs of 16 bits (vpmaddwd).
 void int_gemm_avx2(const IntGemm& g);
-/// Products of bytes by fours on AVX2 (vpmaddubsw), of magnitudes that keep it from clipping.
-void int_gemm_signs(const IntGemm& g);
-/// Fewer rows do not earn back the signed copies of b that int_gemm_signs makes.
-inline constexpr int64_t rows_for_signs = 128;
+/// The same with 7 products of sums of blocks for 8 of blocks, of any size.
+void int_gemm_strassen(const IntGemm& g);
 /// Products of bytes by fours, exact in 32 bits (vpdpbusd).
 void int_gemm_vnni(const IntGemm& g);
 void int_gemm_avxvnni(const IntGemm& g);
@@ -45,6 +41,13 @@ Refusal without_vnni(Ins, const A&) {
 template <class A>
 Refusal without_avxvnni(Ins, const A&) {
   return has_avxvnni() ? Refusal{} : Refusal{"this machine has no AVX-VNNI"};
+}
+/// The sums of blocks cost as much as the eighth product where a side is short.
+template <class A>
+Refusal too_small_for_strassen(Ins in, const A& attr) {
+  const int64_t m = in[0].size(0), k = in[0].size(1), n = in[1].size(attr.transpose_b ? 0 : 1);
+  if (m >= 768 && k >= 512 && n >= 128) return {};
+  return {str(m, " x ", k, " x ", n, " does not earn back its sums of blocks")};
 }
 
 }  // namespace wattle::quant

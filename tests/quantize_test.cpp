@@ -156,41 +156,56 @@ TEST(Quantize, IntegerProductsNeverSaturate) {
       shape_error);
 }
 
-// Many rows on plain AVX2: signed copies of b, -128 by itself, couples that just fit 16 bits.
-TEST(Quantize, ManyRowsEqualTheDefinition) {
+// Strassen's seven products at any size: odd rows, one column panel, none of k, several row blocks.
+TEST(Quantize, SevenProductsEqualTheDefinition) {
   manual_seed(4);
   if (!simd::machine_has(simd::Level::avx2)) GTEST_SKIP() << "needs AVX2";
-  const int64_t many = quant::rows_for_signs;
-  // Up to 63 two groups always fit together, up to 64 in the worst case just not.
-  for (const int64_t most : {1, 63, 64, 128})
-    for (const auto& [m, k, n] : {std::array<int64_t, 3>{many, 1, 1},
-                                  {many, 0, 5},
-                                  {many, 48, 32},
-                                  {many + 1, 70, 37},
-                                  {1700, 200, 16},
-                                  {many + 5, 513, 65}})
-      for (const DType t : {DType::i8, DType::u8}) {
-        const auto numbers = [&](const Shape& s, DType as) {
-          const double low = as == DType::u8 ? 0 : -129, high = as == DType::u8 ? 256 : 128;
-          return cast(uniform(s, low, high), as);
-        };
-        Tensor a = numbers({m, k}, t), b = numbers({k, n}, DType::i8);
-        for (int64_t i = 0; i < b.numel(); ++i) {  // extremes are likely
-          int8_t& x = b.data<int8_t>()[i];
-          x = static_cast<int8_t>(std::clamp<int64_t>(2 * x, -most, std::min<int64_t>(most, 127)));
-        }
-        for (int64_t i = 0; i < a.numel(); ++i)  // the lowest of either kind
-          if (i % 5) static_cast<uint8_t*>(a.raw())[i] = t == DType::i8 ? 0x80 : 0;
-        const ForceKernel definition("int_matmul", "ref");
-        const std::vector<int> wanted = int_matmul(a, b).values<int>();
-        const auto bytes = [](const Tensor& x) { return static_cast<const uint8_t*>(x.raw()); };
-        std::vector<int> got(wanted.size());
-        quant::int_gemm_signs(
-            {m, n, k, bytes(a), t == DType::u8, b.data<int8_t>(), n, 1, got.data()});
-        ASSERT_EQ(got, wanted) << m << " " << k << " " << n << " " << most;
-        const ForceKernel force("int_matmul", "avx2");  // whichever way it takes
-        ASSERT_EQ(int_matmul(a, b).values<int>(), wanted);
-      }
+  for (const auto& [m, k, n] : {std::array<int64_t, 3>{1, 1, 1},
+                                {3, 0, 5},
+                                {40, 48, 32},
+                                {67, 70, 37},
+                                {130, 200, 16},
+                                {133, 513, 65}})
+    for (const DType t : {DType::i8, DType::u8}) {
+      const auto extremes = [&](const Shape& s, DType as) {  // mostly the ends of the range
+        const double low = as == DType::u8 ? 0 : -128, high = as == DType::u8 ? 255 : 127;
+        return cast(clamp(uniform(s, 2 * low - 100, 2 * high + 100), low, high), as);
+      };
+      const Tensor a = extremes({m, k}, t), b = extremes({k, n}, DType::i8);
+      const ForceKernel definition("int_matmul", "ref");
+      const std::vector<int> wanted = int_matmul(a, b).values<int>();
+      const auto bytes = [](const Tensor& x) { return static_cast<const uint8_t*>(x.raw()); };
+      std::vector<int> got(wanted.size(), -1);
+      quant::int_gemm_strassen(
+          {m, n, k, bytes(a), t == DType::u8, b.data<int8_t>(), n, 1, got.data()});
+      ASSERT_EQ(got, wanted) << m << " " << k << " " << n;
+    }
+}
+
+// From the size on at which it is chosen, with a transposed operand; it says what it executes.
+TEST(Quantize, SevenProductsAreOneWayToRunTheOp) {
+  manual_seed(5);
+  if (!simd::machine_has(simd::Level::avx2)) GTEST_SKIP() << "needs AVX2";
+  const Tensor a = cast(uniform({768, 512}, -128.5, 127.5), DType::i8),
+               b = cast(uniform({128, 512}, -128.5, 127.5), DType::i8);
+  const auto by = [&](const char* kernel) {
+    const ForceKernel force("int_matmul", kernel);
+    return int_matmul(a, b, true).values<int>();
+  };
+  EXPECT_EQ(by("strassen"), by("ref"));
+  const ForceKernel force("int_matmul", "strassen");
+  EXPECT_THROW(int_matmul(slice(a, 0, 0, 767), b, true), dtype_error);
+}
+
+// The largest sums of blocks, where products of sums pass 2^31 on the way to an exact result.
+TEST(Quantize, SevenProductsWrapAroundWithoutHarm) {
+  if (!simd::machine_has(simd::Level::avx2)) GTEST_SKIP() << "needs AVX2";
+  const int64_t m = 2, n = 2, k = 65792;
+  const Tensor a = Tensor::full({m, k}, 255, DType::u8), b = Tensor::full({k, n}, -128, DType::i8);
+  std::vector<int> got(4);
+  quant::int_gemm_strassen(
+      {m, n, k, static_cast<const uint8_t*>(a.raw()), true, b.data<int8_t>(), n, 1, got.data()});
+  for (const int v : got) EXPECT_EQ(v, 65792 * 255 * -128);
 }
 
 std::shared_ptr<nn::Sequential> small_net() {
