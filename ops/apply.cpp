@@ -1,4 +1,5 @@
 // The life of a call. Every op runs through here, and nothing else calls a kernel.
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -101,8 +102,10 @@ Way pick_for_codes(const OpBase& op, Ins in, std::span<const Meta> out, const vo
   const char* const wanted = forced(op);
   for (int k = 0; k < op.kernel_count(); ++k)
     if (op.kernel_takes_codes(k) && !op.kernel_refusal(k, in, attr)) return {op.kernel_name(k), k};
-  for (const coded::CodedKernel& c : coded::kernels()) {
-    if (std::strcmp(c.op, op.name) != 0 || (wanted && std::strcmp(wanted, c.name) != 0)) continue;
+  const bool spikes = std::any_of(in.begin(), in.end(),
+                                  [](const Tensor& t) { return t && t.dtype() == DType::spike; });
+  for (const coded::CodedKernel& c : coded::kernels(op.name, spikes)) {
+    if (wanted && std::strcmp(wanted, c.name) != 0) continue;
     const Refusal no = coded::refusal(c, in, attr);
     if (tracing())
       std::fprintf(stderr, "dispatch %s:%s %s\n", op.name, c.name, no ? no.why.c_str() : "runs");

@@ -1,12 +1,16 @@
 #include "ops/coded.h"
 
 #include <algorithm>
+#include <array>
+#include <unordered_map>
 
 namespace wattle::coded {
 namespace {
 
-std::vector<CodedKernel>& registry() {
-  static std::vector<CodedKernel> all;
+// Of an op, without and with spikes.
+using OfOp = std::array<std::vector<CodedKernel>, 2>;
+std::unordered_map<std::string_view, OfOp>& registry() {
+  static std::unordered_map<std::string_view, OfOp> all;
   return all;
 }
 
@@ -32,8 +36,15 @@ void encode_from(const Tensor& x, const Tensor& codes) {
 
 }  // namespace
 
-void register_kernel(const CodedKernel& k) { registry().insert(registry().begin(), k); }
-const std::vector<CodedKernel>& kernels() { return registry(); }
+void register_kernel(const CodedKernel& k) {
+  std::vector<CodedKernel>& of_op = registry()[k.op][k.spikes];
+  of_op.insert(of_op.begin(), k);
+}
+const std::vector<CodedKernel>& kernels(std::string_view op, bool spikes) {
+  static const OfOp none;
+  const auto found = registry().find(op);
+  return (found == registry().end() ? none : found->second)[spikes];
+}
 
 Refusal refusal(const CodedKernel& k, Ins in, const void* attr) {
   for (const Tensor& t : in)

@@ -17,10 +17,12 @@ struct CodedKernel {
   Refusal (*when)(Ins, const void* attr) = nullptr;
   void (*run)(Ins, Outs, const void* attr) = nullptr;
   Cost (*executes)(Ins, const Cost& declared, const void* attr) = nullptr;
+  bool spikes = false;  ///< for calls with an operand of spikes; else for those without
 };
 /// Later ones are tried first.
 void register_kernel(const CodedKernel& k);
-const std::vector<CodedKernel>& kernels();
+/// Those of an op for calls with or without spikes.
+const std::vector<CodedKernel>& kernels(std::string_view op, bool spikes);
 /// Why `k` does not take this call on this machine now.
 Refusal refusal(const CodedKernel& k, Ins in, const void* attr);
 

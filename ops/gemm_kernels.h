@@ -216,14 +216,19 @@ template <int N>
 WATTLE_FORCE_INLINE void pack_transposed(const float* src, int64_t src_ld, int rows, int64_t k,
                                          float* dst, int64_t dst_ld) {
   int64_t p = 0;
-  for (; p + N <= k; p += N) {
-    f32<N> r[N];
+  auto squares = [&](auto load) WATTLE_INLINE_BODY {
+    for (; p + N <= k; p += N) {
+      f32<N> r[N];
 #pragma GCC unroll 16
-    for (int i = 0; i < N; ++i) r[i] = i < rows ? simd::load<N>(src + i * src_ld + p) : f32<N>{};
-    transpose<N>(r);
+      for (int i = 0; i < N; ++i) r[i] = load(i);
+      transpose<N>(r);
 #pragma GCC unroll 16
-    for (int i = 0; i < N; ++i) simd::store<N>(dst + (p + i) * dst_ld, r[i]);
-  }
+      for (int i = 0; i < N; ++i) simd::store<N>(dst + (p + i) * dst_ld, r[i]);
+    }
+  };
+  auto row = [&](int i) WATTLE_INLINE_BODY { return simd::load<N>(src + i * src_ld + p); };
+  if (rows == N) squares(row);  // without a branch for each row
+  else squares([&](int i) WATTLE_INLINE_BODY { return i < rows ? row(i) : f32<N>{}; });
   for (; p < k; ++p) {
     simd::store<N>(dst + p * dst_ld, f32<N>{});
     for (int i = 0; i < rows; ++i) dst[p * dst_ld + i] = src[i * src_ld + p];

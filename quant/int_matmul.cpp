@@ -120,7 +120,8 @@ const Op<IntMatmulAttr> op{{
                 {{ints({1, 1}), ints({1, 1})}},
                 {{ints({33, 70}), ints({50, 70})}, {true}},
                 {{ints({40, 130}, DType::u8), ints({130, 37})}},
-                {{ints({17, 64}), ints({64, 16})}}},
+                {{ints({17, 64}), ints({64, 16})}},
+                {{ints({769, 513}), ints({131, 513})}, {true}}},  // large enough for strassen
 }};
 
 }  // namespace

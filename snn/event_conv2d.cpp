@@ -3,7 +3,9 @@
 // cache while all pixels pass. Weights are laid out as [block][C/groups R S][channels] for it,
 // spikes as lists of channels per pixel. Sums run over taps, then channels, whatever the task.
 #include <algorithm>
+#include <bit>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/parallel.h"
@@ -41,18 +43,33 @@ struct PixelLists {
     c = g.c;
     count.assign(static_cast<size_t>(g.h * g.w), 0);
   }
-  // Rows [i0, i1) of an image.
+  // Rows [i0, i1) of an image. Short rows pass several at a time, as one: loops of a spike or two
+  // cost more than what they do.
   void build(const Conv& conv, int64_t image, int64_t i0, int64_t i1) {
     const Geometry& g = conv.g;
-    const int64_t row_bytes = spike_row_bytes(g.w);
+    const int64_t row_bytes = spike_row_bytes(g.w), row_bits = 8 * row_bytes;
+    const int64_t together =
+        row_bytes <= 8 && std::has_single_bit(uint64_t(row_bytes)) ? 8 / row_bytes : 1;
+    const int shift = std::countr_zero(static_cast<uint64_t>(row_bits));
     const uint8_t* const bits = conv.spikes + image * g.c * g.h * row_bytes;
     for (int64_t ch = 0; ch < c; ++ch)
-      for (int64_t i = i0; i < i1; ++i)
-        for_each_spike(bits + (ch * g.h + i) * row_bytes, g.w, [&](int64_t j) {
-          const int64_t pixel = i * g.w + j;
+      for (int64_t i = i0; i < i1; i += together) {
+        const int64_t rows = std::min(together, i1 - i);
+        for_each_spike(bits + (ch * g.h + i) * row_bytes, rows * row_bits, [&](int64_t at) {
+          const int64_t row = together > 1 ? at >> shift : 0;
+          const int64_t pixel = (i + row) * g.w + at - row * row_bits;
           channel[static_cast<size_t>(pixel * c + count[static_cast<size_t>(pixel)]++)] =
               static_cast<int32_t>(ch);
         });
+      }
+  }
+  // Those of the channels [from, to).
+  std::span<const int32_t> list(int64_t pixel, int32_t from, int32_t to) const {
+    const int32_t* const at = channel.get() + pixel * c;
+    const std::span<const int32_t> all(at, static_cast<size_t>(count[static_cast<size_t>(pixel)]));
+    if (to - from == c) return all;
+    const auto begin = std::lower_bound(all.begin(), all.end(), from);
+    return {begin, std::lower_bound(begin, all.end(), to)};
   }
   static size_t size(const Geometry& g) { return static_cast<size_t>(g.h * g.w * g.c); }
 };
@@ -76,26 +93,65 @@ Reach reach(const Geometry& g, int64_t p, int64_t r, int64_t s) {
   return x;
 }
 
-// Adds the weights of one tap for the spikes of one pixel; returns their number.
+// Adds the weights of one tap, whose rows are `step` apart, for spikes of these channels.
 template <int N, int V>
-WATTLE_FORCE_INLINE int64_t add_tap(const PixelLists& l, size_t pixel, int32_t from, int32_t to,
-                                    const float* w, int64_t step, float* sums) {
-  const int32_t *at = l.channel.get() + static_cast<int64_t>(pixel) * l.c, *const end =
-                                                                               at + l.count[pixel];
+WATTLE_FORCE_INLINE void add_tap(const int32_t* at, const int32_t* end, const float* w,
+                                 int64_t step, float* sums) {
   simd::f32<N> sum[V];
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) sum[v] = simd::load<N>(sums + v * N);
-  int64_t count = 0;
   for (; at != end; ++at) {
-    if (*at < from || *at >= to) continue;
-    const float* const row = w + (*at - from) * step;
+    const float* const row = w + *at * step;
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) sum[v] += simd::load<N>(row + v * N);
-    ++count;
   }
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) simd::store<N>(sums + v * N, sum[v]);
-  return count;
+}
+
+// The same for two pixels at a time, whose sums wait for each other less than for themselves.
+template <int N, int V>
+WATTLE_FORCE_INLINE void add_tap_twice(std::span<const int32_t> a, std::span<const int32_t> b,
+                                       const float* w, int64_t step, float* sums_a, float* sums_b) {
+  simd::f32<N> sum_a[V], sum_b[V];
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) {
+    sum_a[v] = simd::load<N>(sums_a + v * N);
+    sum_b[v] = simd::load<N>(sums_b + v * N);
+  }
+  const size_t both = std::min(a.size(), b.size());
+  for (size_t i = 0; i < both; ++i) {
+    const float *const row_a = w + a[i] * step, *const row_b = w + b[i] * step;
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      sum_a[v] += simd::load<N>(row_a + v * N);
+      sum_b[v] += simd::load<N>(row_b + v * N);
+    }
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) {
+    simd::store<N>(sums_a + v * N, sum_a[v]);
+    simd::store<N>(sums_b + v * N, sum_b[v]);
+  }
+  const bool more_a = a.size() > both;
+  const std::span<const int32_t> rest = more_a ? a : b;
+  add_tap<N, V>(rest.data() + both, rest.data() + rest.size(), w, step, more_a ? sums_a : sums_b);
+}
+
+// Sums [pixel][Wide] to `width` channels of y, from `first` on.
+template <class Isa, int Wide>
+void put_sums(const Conv& c, const Task& t, const float* sums, int64_t first, int64_t width) {
+  const int64_t pixels = (t.p1 - t.p0) * c.g.wo, plane = c.g.ho * c.g.wo;
+  float* const y = c.y + (t.image * c.g.k + first) * plane + t.p0 * c.g.wo;
+  Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    int64_t i = 0;
+    for (; i + N <= pixels; i += N)
+      gemm::detail::pack_transposed<N>(sums + i * Wide, Wide, N, width, y + i, plane);
+    for (; i < pixels; ++i)
+      for (int64_t k = 0; k < width; ++k) y[k * plane + i] = sums[i * Wide + k];
+  });
+  for (int64_t k = 0; c.bias && k < width; ++k)
+    for (int64_t i = 0; i < pixels; ++i) y[k * plane + i] += c.bias[first + k];
 }
 
 template <class Isa, int Wide>
@@ -104,29 +160,36 @@ int64_t run_task(const Conv& c, const PixelLists& l, const float* w, const Task&
   const int64_t cg = g.c / g.groups, first = t.group * c.outs() + t.block * Wide;
   const int64_t width = std::min<int64_t>(Wide, c.outs() - t.block * Wide);
   const auto from = static_cast<int32_t>(t.group * cg), to = static_cast<int32_t>(from + cg);
-  thread_local std::vector<float> buffer;
-  buffer.assign(static_cast<size_t>((t.p1 - t.p0) * g.wo * Wide), 0.0f);
-  float* const sums = buffer.data();
+  const Tensor buffer = Tensor::empty({(t.p1 - t.p0) * g.wo * Wide}, DType::f32);
+  float* const sums = buffer.data<float>();
+  std::fill_n(sums, buffer.numel(), 0.0f);
   int64_t count = 0;
+  w -= from * g.r * g.s * Wide;  // so that channels count from the first of all groups
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+    constexpr int V = Wide / N;
+    const int64_t step = g.r * g.s * Wide;
     for (int64_t tap = 0; tap < g.r * g.s; ++tap)
       for (int64_t p = t.p0; p < t.p1; ++p) {
         const int64_t s = tap % g.s;
         const Reach x = reach(g, p, tap / g.s, s);
-        for (int64_t q = x.q0; q < x.q1; ++q) {
-          const int64_t j = q * g.stride_w - g.pad_w + s * g.dil_w;
-          count +=
-              add_tap<N, Wide / N>(l, static_cast<size_t>(x.i * g.w + j), from, to, w + tap * Wide,
-                                   g.r * g.s * Wide, sums + ((p - t.p0) * g.wo + q) * Wide);
+        const int64_t j0 = x.i * g.w - g.pad_w + s * g.dil_w;
+        const auto list = [&](int64_t q) { return l.list(j0 + q * g.stride_w, from, to); };
+        float* const row = sums + (p - t.p0) * g.wo * Wide;
+        int64_t q = x.q0;
+        // Eight sums hide how long an addition takes; more do not fit 16 registers.
+        for (; V <= 4 && q + 2 <= x.q1; q += 2) {
+          const auto a = list(q), b = list(q + 1);
+          add_tap_twice<N, V>(a, b, w + tap * Wide, step, row + q * Wide, row + (q + 1) * Wide);
+          count += static_cast<int64_t>(a.size() + b.size());
+        }
+        for (; q < x.q1; ++q) {
+          const auto a = list(q);
+          add_tap<N, V>(a.data(), a.data() + a.size(), w + tap * Wide, step, row + q * Wide);
+          count += static_cast<int64_t>(a.size());
         }
       }
   });
-  const int64_t pixels = (t.p1 - t.p0) * g.wo;
-  for (int64_t k = 0; k < width; ++k) {
-    const float b = c.bias ? c.bias[first + k] : 0.0f;
-    float* const y = c.y + ((t.image * g.k + first + k) * g.ho + t.p0) * g.wo;
-    for (int64_t i = 0; i < pixels; ++i) y[i] = sums[i * Wide + k] + b;
-  }
+  put_sums<Isa, Wide>(c, t, sums, first, width);
   return count * width;
 }
 
@@ -158,7 +221,7 @@ int64_t run(Conv c) {
   // About 200 pixels a task: their sums and a tap's weights fit the first-level cache together.
   const int64_t rows = std::clamp<int64_t>(200 / g.wo, 1, g.ho), cuts = (g.ho + rows - 1) / rows;
   const int64_t per_image = all_blocks * cuts;
-  const int64_t bands = std::clamp<int64_t>(g.c * g.h / 512, 1, g.h);  // to list spikes in
+  const int64_t bands = std::clamp<int64_t>(g.c * g.h / 4096, 1, g.h);  // to list spikes in
   // A block that one task alone needs is laid out by that task, in the cache of its thread.
   const bool alone = g.n * cuts == 1;
   if (!alone)
@@ -267,7 +330,8 @@ Refusal refused(Ins in, const void* attr) {
 }
 
 const bool registered = [] {
-  coded::register_kernel({.op = "conv2d", .name = "event", .when = refused, .run = conv_events});
+  coded::register_kernel(
+      {.op = "conv2d", .name = "event", .when = refused, .run = conv_events, .spikes = true});
   return true;
 }();
 

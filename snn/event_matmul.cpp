@@ -125,7 +125,9 @@ Refusal too_many(const Tensor& spikes, Form f, const char* what, int64_t rows, i
 
 // ---- matmul with spikes on the left ----
 
-int64_t active_inputs(const uint8_t* bits, int64_t rows, int64_t k) {
+// Inputs that spike in any row, of which all rows have `spikes`.
+int64_t active_inputs(const uint8_t* bits, int64_t rows, int64_t k, int64_t spikes) {
+  if (rows == 1) return spikes;
   const int64_t row_bytes = spike_row_bytes(k);
   std::vector<uint8_t> any(static_cast<size_t>(row_bytes));
   for (int64_t r = 0; r < rows; ++r)
@@ -139,7 +141,7 @@ void matmul_events(Ins in, Outs out, const void* attr) {
   const int64_t spikes = rows_of_weights(
       {p.m, p.k, p.n, bits, in[1].data<float>(), nullptr, out[0].data<float>()}, p.b_row);
   report_executed({.add = spikes * p.n,
-                   .read = in[0].nbytes() + active_inputs(bits, p.m, p.k) * p.n * 4,
+                   .read = in[0].nbytes() + active_inputs(bits, p.m, p.k, spikes) * p.n * 4,
                    .written = out[0].nbytes()});
 }
 
@@ -209,12 +211,21 @@ Refusal gradient_refused(Ins in, const void* attr) {
 }
 
 const bool registered = [] {
-  coded::register_kernel(
-      {.op = "matmul", .name = "event", .when = matmul_refused, .run = matmul_events});
-  coded::register_kernel(
-      {.op = "matmul", .name = "event_gradient", .when = gradient_refused, .run = gradient_events});
-  coded::register_kernel(
-      {.op = "linear", .name = "event", .when = linear_refused, .run = linear_events});
+  coded::register_kernel({.op = "matmul",
+                          .name = "event_gradient",
+                          .when = gradient_refused,
+                          .run = gradient_events,
+                          .spikes = true});
+  coded::register_kernel({.op = "matmul",
+                          .name = "event",
+                          .when = matmul_refused,
+                          .run = matmul_events,
+                          .spikes = true});
+  coded::register_kernel({.op = "linear",
+                          .name = "event",
+                          .when = linear_refused,
+                          .run = linear_events,
+                          .spikes = true});
   return true;
 }();
 

@@ -182,21 +182,6 @@ TEST(Quantize, SevenProductsEqualTheDefinition) {
     }
 }
 
-// From the size on at which it is chosen, with a transposed operand; it says what it executes.
-TEST(Quantize, SevenProductsAreOneWayToRunTheOp) {
-  manual_seed(5);
-  if (!simd::machine_has(simd::Level::avx2)) GTEST_SKIP() << "needs AVX2";
-  const Tensor a = cast(uniform({768, 512}, -128.5, 127.5), DType::i8),
-               b = cast(uniform({128, 512}, -128.5, 127.5), DType::i8);
-  const auto by = [&](const char* kernel) {
-    const ForceKernel force("int_matmul", kernel);
-    return int_matmul(a, b, true).values<int>();
-  };
-  EXPECT_EQ(by("strassen"), by("ref"));
-  const ForceKernel force("int_matmul", "strassen");
-  EXPECT_THROW(int_matmul(slice(a, 0, 0, 767), b, true), dtype_error);
-}
-
 // The largest sums of blocks, where products of sums pass 2^31 on the way to an exact result.
 TEST(Quantize, SevenProductsWrapAroundWithoutHarm) {
   if (!simd::machine_has(simd::Level::avx2)) GTEST_SKIP() << "needs AVX2";
