@@ -38,6 +38,12 @@ void widen(const IntGemm& g, int64_t row, int64_t k, int16_t* to) {
   std::fill(to + g.k, to + k, int16_t{0});
 }
 
+// A row of at most 16 results; a known size is a few moves, an unknown one a call.
+void copy_row(int32_t* to, const void* from, int64_t width) {
+  if (width == columns) std::memcpy(to, from, columns * sizeof(int32_t));
+  else std::memcpy(to, from, static_cast<size_t>(width) * sizeof(int32_t));
+}
+
 // ---- VNNI ----
 
 template <int R, int Panels>

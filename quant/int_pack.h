@@ -21,12 +21,6 @@ inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; 
 
 inline Tensor bytes(int64_t n) { return Tensor::empty({n}, DType::u8); }
 
-// A row of at most 16 results; a known size is a few moves, an unknown one a call.
-inline void copy_row(int32_t* to, const void* from, int64_t width) {
-  if (width == columns) std::memcpy(to, from, columns * sizeof(int32_t));
-  else std::memcpy(to, from, static_cast<size_t>(width) * sizeof(int32_t));
-}
-
 // b in panels of 16 columns, `group` values of k side by side: [panel][k / group][16][group], k
 // filled up with zeros to a multiple of `fill`. Also the sums over k of each column.
 struct PackedInts {
