@@ -157,11 +157,15 @@ Device device_of(const OpBase& op, Ins in) {
 }
 
 // Sums of spikes are no spikes, so an op has to say that it knows what it is given.
+bool knows_codes(const OpBase& op) {
+  for (int k = 0; k < op.kernel_count(); ++k)
+    if (op.kernel_takes_codes(k)) return true;
+  return op.is_view;
+}
 void refuse_spikes(const OpBase& op, Ins in) {
-  bool knows = op.is_view;
-  for (int k = 0; k < op.kernel_count(); ++k) knows = knows || op.kernel_takes_codes(k);
-  for (size_t i = 0; i < in.size() && !knows; ++i)
-    if (in[i] && in[i].dtype() == DType::spike && !op.spike_ins.has(static_cast<int>(i)))
+  for (size_t i = 0; i < in.size(); ++i)
+    if (in[i] && in[i].dtype() == DType::spike && !op.spike_ins.has(static_cast<int>(i)) &&
+        !knows_codes(op))
       throw dtype_error(str(op.name, ": operand ", static_cast<int64_t>(i), " (", in[i],
                             ") holds spikes, expected numbers; convert it with cast"));
 }

@@ -171,9 +171,10 @@ const Op<MatmulAttr> op{{
           return Metas{{matmul_plan(in, a).out, rules::result_dtype("matmul", in, a.out)}};
         },
     .cost =
-        [](Ins in, std::span<const Meta>, const MatmulAttr& a) {
-          const MatmulPlan p = matmul_plan(in, a);
-          return rules::contraction(in, p.batch.numel() * p.m * p.n * p.k);
+        [](Ins in, std::span<const Meta> out, const MatmulAttr& a) {
+          const Tensor& x = in[0];
+          const int64_t k = x.size(a.transpose_a && x.rank() > 1 ? -2 : -1);
+          return rules::contraction(in, out[0].shape.numel() * k);
         },
     .bytes =
         [](Ins in, std::span<const Meta> out, const MatmulAttr&) {
