@@ -1,12 +1,12 @@
 // The CPU allocator: 64-byte aligned blocks in size classes, kept for reuse when they are freed. A
 // training step asks for the same sizes again and again; handing large blocks back to the system
 // each time would cost a page fault for every 4 KiB of the next step.
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <new>
-#include <unordered_map>
 #include <vector>
 
 #include "core/cuda.h"
@@ -25,6 +25,14 @@ int64_t size_class(int64_t bytes) {
   const int log2 = 63 - __builtin_clzll(static_cast<uint64_t>(bytes));
   const int64_t step = log2 > 9 ? int64_t{1} << (log2 - 3) : 64;
   return (bytes + step - 1) / step * step;
+}
+
+// The place of a size class among all: up to 1 KiB by 64 bytes, then eight per power of two.
+constexpr size_t classes = 16 + 8 * 55;
+size_t place(int64_t size) {
+  if (size < 1024) return static_cast<size_t>(size / 64);
+  const int log2 = 63 - __builtin_clzll(static_cast<uint64_t>(size));
+  return static_cast<size_t>(16 + (log2 - 10) * 8 + ((size >> (log2 - 3)) - 8));
 }
 
 // Large blocks start on a huge page and ask for huge pages: a convolution that walks 5 MB with
@@ -47,7 +55,7 @@ class CpuAllocator final : public Allocator {
     {
       std::lock_guard lock(mutex_);
       count(bytes);
-      auto& free = free_[size];
+      auto& free = free_[place(size)];
       if (!free.empty()) {
         void* p = free.back();
         free.pop_back();
@@ -73,7 +81,7 @@ class CpuAllocator final : public Allocator {
     std::lock_guard lock(mutex_);
     stats_.live -= bytes;
     stats_.cached += size;
-    free_[size].push_back(p);
+    free_[place(size)].push_back(p);
   }
 
   void copy_from_host(void* dst, const void* src, int64_t n) override {
@@ -99,9 +107,10 @@ class CpuAllocator final : public Allocator {
   }
   void release() override {
     std::lock_guard lock(mutex_);
-    for (auto& [size, blocks] : free_)
+    for (std::vector<void*>& blocks : free_) {
       for (void* p : blocks) std::free(p);
-    free_.clear();
+      blocks.clear();
+    }
     stats_.cached = 0;
   }
 
@@ -113,7 +122,7 @@ class CpuAllocator final : public Allocator {
   }
 
   std::mutex mutex_;
-  std::unordered_map<int64_t, std::vector<void*>> free_;
+  std::array<std::vector<void*>, classes> free_;
   MemoryStats stats_;
 };
 

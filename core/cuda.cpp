@@ -176,7 +176,11 @@ static_assert(device::f64 == static_cast<int>(DType::f64) &&
                   device::boolean == static_cast<int>(DType::boolean) &&
                   device::i8 == static_cast<int>(DType::i8) &&
                   device::bf16 == static_cast<int>(DType::bf16) &&
-                  device::fp16 == static_cast<int>(DType::fp16) && device::f32 == 0,
+                  device::fp16 == static_cast<int>(DType::fp16) &&
+                  device::posit32 == static_cast<int>(DType::posit32) &&
+                  device::e8m0 == static_cast<int>(DType::e8m0) &&
+                  device::mxfp8_e4m3 == static_cast<int>(DType::mxfp8_e4m3) &&
+                  device::spike == static_cast<int>(DType::spike) && device::f32 == 0,
               "core/launch.h has the numbers of core/dtype.h");
 
 device::View view(const Tensor& t) {

@@ -7,7 +7,7 @@
 namespace wattle::device {
 
 /// Grows with every change of a struct below; a plugin of another number is refused.
-constexpr uint32_t abi = 1;
+constexpr uint32_t abi = 2;
 constexpr int max_rank = 8, max_operands = 12, max_fields = 20;
 
 /// The element types that device code knows, under the numbers of DType.
@@ -20,7 +20,31 @@ enum Type : int32_t {
   boolean = 5,
   i8 = 7,
   bf16 = 8,
-  fp16 = 9
+  fp16 = 9,
+  // Codes of one element each ...
+  fp8_e4m3,
+  fp8_e5m2,
+  posit8,
+  posit8_es1,
+  posit8_es0,
+  posit16,
+  posit16_es1,
+  posit32,
+  // ... several to a byte ...
+  fp6_e3m2,
+  fp6_e2m3,
+  fp4_e2m1,
+  e8m0,  // (but for this one: a byte each)
+  int4,
+  // ... and under a scale for a block.
+  mxfp8_e4m3,
+  mxfp8_e5m2,
+  mxfp6_e3m2,
+  mxfp6_e2m3,
+  mxfp4,
+  mxint8,
+  nvfp4,
+  spike
 };
 
 /// A tensor. data is null for an optional operand that is not given.
@@ -114,8 +138,9 @@ struct Backend {
   const char* (*copy)(void* to, const void* from, int64_t bytes) = nullptr;
   const char* (*fill)(void* to, int64_t count, int32_t dtype, double value) = nullptr;
   const char* (*synchronize)() = nullptr;
-  Function (*find)(const char* op) = nullptr;   ///< null = no device code
-  const char* (*op_name)(int32_t i) = nullptr;  ///< null past the last
+  Function (*find)(const char* op) = nullptr;      ///< null = no device code
+  bool (*takes_halves)(const char* op) = nullptr;  ///< bf16 and fp16 as they are
+  const char* (*op_name)(int32_t i) = nullptr;     ///< null past the last
   const char* (*capture_begin)(Live** live) = nullptr;
   const char* (*capture_end)(void** graph, int32_t* nodes) = nullptr;
   const char* (*replay)(void* graph, const Live*) = nullptr;

@@ -1,6 +1,7 @@
 // What an op is: one object that holds its equation, shape rule, cost rule, kernels, backward and
 // samples. ops/apply.cpp is the only caller of a kernel.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <source_location>
 #include <span>
@@ -209,6 +210,9 @@ class OpBase {
   Layout layout;
   Bits saves_in, saves_out, writes, aux_outs, aux_ins, spike_ins;
   bool differentiable, is_view, data_dependent, estimated_gradient;
+  bool takes_codes = false;  ///< some kernel knows codes
+  /// Kernels for codes that other packages registered; kept by ops/coded.cpp.
+  mutable std::atomic<const void*> coded_kernels = nullptr;
   std::vector<const char*> aliases;
 
   virtual ~OpBase() = default;
@@ -286,6 +290,7 @@ class Op final : public OpBase {
     differentiable = r_.backward != nullptr;
     is_view = r_.view != nullptr;
     aliases = r_.aliases;
+    for (const Kernel<A>& k : r_.kernels) takes_codes = takes_codes || k.codes;
     detail::check_rules(*this,
                         !r_.kernels.empty() && std::string_view(r_.kernels.back().name) == "ref");
     if (registered) detail::register_op(this);

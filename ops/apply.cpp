@@ -81,10 +81,11 @@ struct Way {
   device::Function device = nullptr;
 
   // Nanoseconds; those of a device are 0 unless cuda::set_timing asked for them.
-  double run(const OpBase& op, Ins in, Outs out, const void* attr) {
+  double run(const OpBase& op, Ins in, Outs out, Device where, const void* attr) {
     double ns = 0;
     if (device) {
-      name = cuda::detail::launch(device, op, in, out, attr, &ns);
+      name = plain ? plain->run(device, where, in, out, attr, &ns)
+                   : cuda::detail::launch(device, op, in, out, attr, &ns);
       return ns;
     }
     const double start = now_ns();
@@ -100,11 +101,11 @@ struct Way {
 
 Way pick_for_codes(const OpBase& op, Ins in, std::span<const Meta> out, const void* attr) {
   const char* const wanted = forced(op);
-  for (int k = 0; k < op.kernel_count(); ++k)
+  for (int k = 0; op.takes_codes && k < op.kernel_count(); ++k)
     if (op.kernel_takes_codes(k) && !op.kernel_refusal(k, in, attr)) return {op.kernel_name(k), k};
   const bool spikes = std::any_of(in.begin(), in.end(),
                                   [](const Tensor& t) { return t && t.dtype() == DType::spike; });
-  for (const coded::CodedKernel& c : coded::kernels(op.name, spikes)) {
+  for (const coded::CodedKernel& c : coded::kernels(op, spikes)) {
     if (wanted && std::strcmp(wanted, c.name) != 0) continue;
     const Refusal no = coded::refusal(c, in, attr);
     if (tracing())
@@ -125,6 +126,8 @@ Way dispatch(const OpBase& op, Ins in, std::span<const Meta> out, Device where, 
     Way w;
     w.name = "cuda";
     w.device = cuda::detail::function(op);
+    if (coded::involved(in, out) && !coded::known_on_device(op, in, out))
+      w.plain.emplace(op, in, out, attr);
     return w;
   }
   if (coded::involved(in, out)) return pick_for_codes(op, in, out, attr);
@@ -157,15 +160,10 @@ Device device_of(const OpBase& op, Ins in) {
 }
 
 // Sums of spikes are no spikes, so an op has to say that it knows what it is given.
-bool knows_codes(const OpBase& op) {
-  for (int k = 0; k < op.kernel_count(); ++k)
-    if (op.kernel_takes_codes(k)) return true;
-  return op.is_view;
-}
 void refuse_spikes(const OpBase& op, Ins in) {
   for (size_t i = 0; i < in.size(); ++i)
     if (in[i] && in[i].dtype() == DType::spike && !op.spike_ins.has(static_cast<int>(i)) &&
-        !knows_codes(op))
+        !op.takes_codes && !op.is_view)
       throw dtype_error(str(op.name, ": operand ", static_cast<int64_t>(i), " (", in[i],
                             ") holds spikes, expected numbers; convert it with cast"));
 }
@@ -197,12 +195,12 @@ Cost executed_cost(const OpBase& op, const Way& way, Ins in, const Cost& declare
                    const void* attr) {
   if (op.is_view) return declared;
   if (way.codes) return way.codes->executes ? way.codes->executes(in, declared, attr) : declared;
-  if (way.device) return declared;
+  if (way.device && !way.plain) return declared;
   if (!way.plain) return op.kernel_executes(way.own, in, declared, attr);
   const Ins floats = way.plain->in();
   const std::span<const Meta> out = way.plain->out();
-  return op.kernel_executes(way.own, floats,
-                            full_cost(op, floats, out, row_dtype(floats, out), attr), attr);
+  const Cost cost = full_cost(op, floats, out, row_dtype(floats, out), attr);
+  return way.device ? cost : op.kernel_executes(way.own, floats, cost, attr);
 }
 
 Tensors allocate(const OpBase& op, Ins in, const Metas& metas, Device device, const void* attr) {
@@ -250,7 +248,7 @@ Tensors apply(const OpBase& op, Ins given, const void* attr) {
   Cost executed = executed_cost(op, way, in, cost, attr);
   double ns = 0;
   if (!op.is_view && device.kind != DeviceKind::meta) {  // 6 run
-    ns = way.run(op, in, out, attr);
+    ns = way.run(op, in, out, device, attr);
     if (reported()) {
       executed = *reported();
       reported().reset();

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <unordered_map>
+
+#include "core/cuda.h"
+#include "ops/ops.h"
 
 namespace wattle::coded {
 namespace {
@@ -40,10 +44,15 @@ void register_kernel(const CodedKernel& k) {
   std::vector<CodedKernel>& of_op = registry()[k.op][k.spikes];
   of_op.insert(of_op.begin(), k);
 }
-const std::vector<CodedKernel>& kernels(std::string_view op, bool spikes) {
-  static const OfOp none;
-  const auto found = registry().find(op);
-  return (found == registry().end() ? none : found->second)[spikes];
+const std::vector<CodedKernel>& kernels(const OpBase& op, bool spikes) {
+  const void* of_op = op.coded_kernels.load(std::memory_order_acquire);
+  if (!of_op) {
+    static std::mutex adding;
+    const std::lock_guard lock(adding);
+    of_op = &registry()[op.name];
+    op.coded_kernels.store(of_op, std::memory_order_release);
+  }
+  return (*static_cast<const OfOp*>(of_op))[spikes];
 }
 
 Refusal refusal(const CodedKernel& k, Ins in, const void* attr) {
@@ -82,22 +91,62 @@ Plain::Plain(const OpBase& op, Ins in, std::span<const Meta> out, const void* at
   }
 }
 
-void Plain::run(int k, Ins in, Outs out, const void* attr) {
+// convert(from, to) decodes or rounds, run(in, out) is the op on floats.
+template <class Convert, class Run>
+void Plain::around(Ins in, Outs out, Device where, const Convert& convert, const Run& run) {
   for (size_t i = 0; i < in.size(); ++i) {
     if (!in[i] || !is_coded(in[i].dtype())) continue;
-    in_[i] = Tensor::empty(in[i].shape(), in_[i].dtype());
-    decode_into(in[i], in_[i]);
+    in_[i] = Tensor::empty(in[i].shape(), in_[i].dtype(), where);
+    convert(in[i], in_[i]);
   }
   Tensors results;
   for (size_t o = 0; o < out.size(); ++o)
-    results.push_back(is_coded(out[o].dtype()) ? Tensor::empty(out_[o].shape, out_[o].dtype)
+    results.push_back(is_coded(out[o].dtype()) ? Tensor::empty(out_[o].shape, out_[o].dtype, where)
                                                : out[o]);
-  op_.kernel_run(k, in_, results, attr);
+  run(Ins(in_), Outs(results));
   for (size_t o = 0; o < out.size(); ++o)
-    if (is_coded(out[o].dtype())) encode_from(results[o], out[o]);
+    if (is_coded(out[o].dtype())) convert(results[o], out[o]);
   for (size_t i = 0; i < in.size(); ++i)
     if (in[i] && is_coded(in[i].dtype()) && written_.has(static_cast<int>(i)))
-      encode_from(in_[i], in[i]);
+      convert(in_[i], in[i]);
+}
+
+void Plain::run(int k, Ins in, Outs out, const void* attr) {
+  const auto convert = [](const Tensor& from, const Tensor& to) {
+    if (is_coded(from.dtype())) decode_into(from, to);
+    else encode_from(from, to);
+  };
+  around(in, out, cpu, convert, [&](Ins x, Outs y) { op_.kernel_run(k, x, y, attr); });
+}
+
+const char* Plain::run(device::Function f, Device where, Ins in, Outs out, const void* attr,
+                       double* ns) {
+  const OpBase& cast = find_op("cast");
+  const device::Function cast_there = cuda::detail::function(cast);
+  const char* kernel = "";
+  *ns = 0;
+  const auto launch = [&](device::Function g, const OpBase& op, Ins x, Outs y, const void* a) {
+    double more = 0;
+    const char* const name = cuda::detail::launch(g, op, x, y, a, &more);
+    *ns += more;
+    return name;
+  };
+  const auto convert = [&](const Tensor& from, const Tensor& to) {
+    const CastAttr as{.to = to.dtype()};
+    const Tensor x = from.is_contiguous() ? from : contiguous(from);
+    launch(cast_there, cast, {&x, 1}, {&to, 1}, &as);
+  };
+  around(in, out, where, convert, [&](Ins x, Outs y) { kernel = launch(f, op_, x, y, attr); });
+  return kernel;
+}
+
+bool known_on_device(const OpBase& op, Ins in, std::span<const Meta> out) {
+  if (op.takes_codes) return true;
+  const auto fits = [](DType t) { return !is_coded(t) || t == DType::bf16 || t == DType::fp16; };
+  return std::all_of(in.begin(), in.end(),
+                     [&](const Tensor& t) { return !t || fits(t.dtype()); }) &&
+         std::all_of(out.begin(), out.end(), [&](const Meta& m) { return fits(m.dtype); }) &&
+         cuda::detail::backend().takes_halves(op.name);
 }
 
 Tensor view(const OpBase& op, const Tensor& x, ViewSpec v) {

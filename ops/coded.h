@@ -5,6 +5,7 @@
 // once. What that costs is counted as what it is: float work plus the integer work of the codecs.
 #pragma once
 #include "core/codec.h"
+#include "core/launch.h"
 #include "core/op.h"
 
 namespace wattle::coded {
@@ -22,7 +23,7 @@ struct CodedKernel {
 /// Later ones are tried first.
 void register_kernel(const CodedKernel& k);
 /// Those of an op for calls with or without spikes.
-const std::vector<CodedKernel>& kernels(std::string_view op, bool spikes);
+const std::vector<CodedKernel>& kernels(const OpBase& op, bool spikes);
 /// Why `k` does not take this call on this machine now.
 Refusal refusal(const CodedKernel& k, Ins in, const void* attr);
 
@@ -38,16 +39,25 @@ class Plain {
   std::span<const Meta> out() const { return out_; }
   /// Decodes, calls kernel k of the op, and rounds results and operands written in place.
   void run(int k, Ins in, Outs out, const void* attr);
+  /// The same by device code; returns the name of what ran, and its time as cuda::detail::launch.
+  const char* run(device::Function f, Device where, Ins in, Outs out, const void* attr, double* ns);
   /// Codec operations, codes read and written, floats written between them and the kernel and back.
   Cost conversions() const { return conversions_; }
 
  private:
+  template <class Convert, class Run>
+  void around(Ins in, Outs out, Device where, const Convert& convert, const Run& run);
+
   const OpBase& op_;
   Bits written_;
   Tensors in_;  // on meta until run()
   Metas out_;
   Cost conversions_;
 };
+
+/// Whether device code takes this call's codes as they are: it casts or moves them, or all are bf16
+/// or fp16 and it knows these.
+bool known_on_device(const OpBase& op, Ins in, std::span<const Meta> out);
 
 /// A view of a tensor. Rows of a packed dtype stay whole: throws dtype_error for a view that would
 /// cut or join them.

@@ -347,11 +347,12 @@ static const char* cast_halves(const Launch& l) {
                   });
 }
 WATTLE_DEVICE_OP(cast) {
-  for (const int32_t t : {l.in[0].dtype, l.out[0].dtype})
-    if (t == bf16 || t == fp16) return cast_halves(l);
-  for (const int32_t t : {l.in[0].dtype, l.out[0].dtype})
-    if (t < f32 || t > i8 || t == 6)
-      return fail("dtype number %d found, device code casts plain types, bf16 and fp16", t);
+  bool halves = false;
+  for (const int32_t t : {l.in[0].dtype, l.out[0].dtype}) {
+    if (t > fp16) return cast_codes(l);
+    halves = halves || t == bf16 || t == fp16;
+  }
+  if (halves) return cast_halves(l);
   const View* const operand[] = {&l.in[0]};
   return each(l.out[0].numel, Convert{l.in[0].dtype, l.out[0].dtype, l.in[0].data, l.out[0].data,
                                       broadcast<1>(l.out[0], operand)});

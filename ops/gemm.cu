@@ -93,7 +93,7 @@ Batches batches(const Launch& l) {
 
 }  // namespace
 
-WATTLE_DEVICE_OP(matmul) {
+WATTLE_DEVICE_OP_WITH_HALVES(matmul) {
   Gemm g;
   int64_t k = 0;
   as_matrix(l.in[0], integer(l, "transpose_a"), true, &g.a, &g.m, &g.k);
@@ -108,9 +108,10 @@ WATTLE_DEVICE_OP(matmul) {
   g.b.batch_step = b.rank ? b.b[b.rank - 1] : 0;
   g.batch = b.rank ? b.size[b.rank - 1] : 1;
   if (b.count == 0) return nullptr;
-  const int64_t bytes = g.dtype == f32 || g.dtype == i32   ? 4
-                        : g.dtype == f64 || g.dtype == i64 ? 8
-                                                           : 1;
+  const int64_t bytes = g.dtype == f32 || g.dtype == i32     ? 4
+                        : g.dtype == f64 || g.dtype == i64   ? 8
+                        : g.dtype == bf16 || g.dtype == fp16 ? 2
+                                                             : 1;
   const Gemm first = g;
   for (int64_t outer = 0; outer < b.count / g.batch; ++outer) {
     int64_t left = outer, oa = 0, ob = 0;
@@ -128,7 +129,7 @@ WATTLE_DEVICE_OP(matmul) {
 }
 
 // y [rows, n] = x [rows, k] w^T [k, n] + b
-WATTLE_DEVICE_OP(linear) {
+WATTLE_DEVICE_OP_WITH_HALVES(linear) {
   const View &x = l.in[0], &w = l.in[1];
   Gemm g;
   g.n = w.size[0], g.k = w.size[1];

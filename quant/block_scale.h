@@ -5,29 +5,9 @@
 #include <cstdint>
 #include <span>
 
-#include "core/codec.h"
-#include "quant/minifloat.h"
+#include "quant/block_math.h"
 
 namespace wattle::quant {
-
-/// E8M0 code of the scale of a block whose largest magnitude is `amax`; 2^-127 for zeros.
-template <class Format>
-uint8_t mx_scale(double amax, ScaleRule rule) {
-  const int emax = std::ilogb(Format::max());
-  int exponent = -127;
-  if (amax > 0 && rule == ScaleRule::ceil) {
-    exponent = std::ilogb(amax / Format::max());
-    if (std::ldexp(Format::max(), exponent) < amax) ++exponent;
-  } else if (amax > 0) {
-    double top = amax;
-    if (rule == ScaleRule::even) {
-      const double step = std::ldexp(1.0, std::ilogb(top) - Format::fraction_bits);
-      top = std::nearbyint(top / step) * step;
-    }
-    exponent = std::ilogb(top) - emax;
-  }
-  return e8m0_of_exponent(exponent);
-}
 
 /// Encodes one block of `x` (32 in MX; the last one of a row may be shorter): writes a code per
 /// element and returns the E8M0 scale. A block with NaN or infinity has scale 0xFF and codes 0: it
@@ -57,18 +37,6 @@ void decode_block(uint8_t scale, std::span<const uint8_t> codes, std::span<float
   const double s = e8m0_decode(scale);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(Format::decode(codes[i]) * s);
 }
-
-/// Element of MXINT8: k / 64 in two's complement, k = -127..127; -128 is not used (OCP MX 1.0).
-struct MxInt8Element {
-  static constexpr int bits = 8, fraction_bits = 6;
-  static double max() { return 127.0 / 64; }
-  static double decode(uint32_t code) { return static_cast<int8_t>(code) / 64.0; }
-  /// Nearest, ties to even, clamped to +-max(): there is no code for anything else.
-  static uint32_t encode(double x, Saturate) {
-    const double k = std::clamp(std::nearbyint(x * 64), -127.0, 127.0);
-    return static_cast<uint8_t>(static_cast<int8_t>(k));
-  }
-};
 
 constexpr size_t nvfp4_block = 16;
 

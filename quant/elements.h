@@ -1,8 +1,7 @@
 // The scalar references under one interface, for code that serves every format: encode, decode, the
 // neighbouring code, and what the format can hold.
 #pragma once
-#include "quant/block_scale.h"
-#include "quant/minifloat.h"
+#include "quant/block_math.h"
 #include "quant/posit.h"
 
 namespace wattle::quant {
@@ -13,12 +12,12 @@ struct PositElement {
   static constexpr const char* name = "a posit";
   static constexpr int bits = N;
   static constexpr bool has_nan = true, may_overflow = false;
-  static double max() { return P::maxpos().to_double(); }
-  static double min_positive() { return P::minpos().to_double(); }
-  static double decode(uint32_t code) { return P::of(code).to_double(); }
-  static uint32_t encode(double x, Saturate) { return P::from(x).bits; }
+  WATTLE_BOTH static double max() { return P::maxpos().to_double(); }
+  WATTLE_BOTH static double min_positive() { return P::minpos().to_double(); }
+  WATTLE_BOTH static double decode(uint32_t code) { return P::of(code).to_double(); }
+  WATTLE_BOTH static uint32_t encode(double x, Saturate) { return P::from(x).bits; }
   /// The code above or below; false when there is none. Codes are ordered as signed integers.
-  static bool step(uint32_t code, bool up, uint32_t& to) {
+  WATTLE_BOTH static bool step(uint32_t code, bool up, uint32_t& to) {
     to = P::of(up ? code + 1 : code - 1).bits;
     return to != P::nar().bits;
   }
@@ -30,12 +29,12 @@ struct FloatElement {
   static constexpr const char* name = "a format of 4 or 6 bits";
   static constexpr int bits = F::bits;
   static constexpr bool has_nan = F::specials != Specials::none, may_overflow = has_nan;
-  static double max() { return F::max(); }
-  static double min_positive() { return F::decode(1); }
-  static double decode(uint32_t code) { return F::decode(code); }
-  static uint32_t encode(double x, Saturate s) { return F::encode(x, s); }
+  WATTLE_BOTH static double max() { return F::max(); }
+  WATTLE_BOTH static double min_positive() { return F::decode(1); }
+  WATTLE_BOTH static double decode(uint32_t code) { return F::decode(code); }
+  WATTLE_BOTH static uint32_t encode(double x, Saturate s) { return F::encode(x, s); }
   /// Codes count up with the magnitude; through zero they change sign.
-  static bool step(uint32_t code, bool up, uint32_t& to) {
+  WATTLE_BOTH static bool step(uint32_t code, bool up, uint32_t& to) {
     const bool negative = code & F::sign_bit;
     const uint32_t magnitude = code & (F::sign_bit - 1);
     if (magnitude == 0) to = up ? 1u : F::sign_bit | 1u;
@@ -53,17 +52,17 @@ struct IntElement {
   static constexpr bool has_nan = false, may_overflow = false;
   static constexpr int least = -(1 << (Bits - 1)), most = (1 << (Bits - 1)) - 1;
   static constexpr uint32_t mask = (1u << Bits) - 1;
-  static double max() { return most; }
-  static double min_positive() { return 1; }
-  static double decode(uint32_t code) {
+  WATTLE_BOTH static double max() { return most; }
+  WATTLE_BOTH static double min_positive() { return 1; }
+  WATTLE_BOTH static double decode(uint32_t code) {
     const int v = static_cast<int>(code & mask);
     return v > most ? v - (1 << Bits) : v;
   }
-  static uint32_t encode(double x, Saturate) {
+  WATTLE_BOTH static uint32_t encode(double x, Saturate) {
     const double k = std::clamp(std::nearbyint(x), double{least}, double{most});
     return static_cast<uint32_t>(static_cast<int>(k)) & mask;
   }
-  static bool step(uint32_t code, bool up, uint32_t& to) {
+  WATTLE_BOTH static bool step(uint32_t code, bool up, uint32_t& to) {
     const int v = static_cast<int>(decode(code)) + (up ? 1 : -1);
     to = static_cast<uint32_t>(v) & mask;
     return v >= least && v <= most;
@@ -76,11 +75,11 @@ struct MxIntElement {
   static constexpr const char* name = "an integer";
   static constexpr int bits = 8;
   static constexpr bool has_nan = false, may_overflow = false;
-  static double max() { return Format::max(); }
-  static double min_positive() { return Format::decode(1); }
-  static double decode(uint32_t code) { return Format::decode(code); }
-  static uint32_t encode(double x, Saturate s) { return Format::encode(x, s); }
-  static bool step(uint32_t code, bool up, uint32_t& to) {
+  WATTLE_BOTH static double max() { return Format::max(); }
+  WATTLE_BOTH static double min_positive() { return Format::decode(1); }
+  WATTLE_BOTH static double decode(uint32_t code) { return Format::decode(code); }
+  WATTLE_BOTH static uint32_t encode(double x, Saturate s) { return Format::encode(x, s); }
+  WATTLE_BOTH static bool step(uint32_t code, bool up, uint32_t& to) {
     return IntElement<8>::step(code, up, to) && to != 0x80;
   }
 };
@@ -91,10 +90,12 @@ struct ScaleElement {
   static constexpr const char* name = "a scale";
   static constexpr int bits = 8;
   static constexpr bool has_nan = true, may_overflow = true;
-  static double max() { return 0x1p127; }
-  static double min_positive() { return 0x1p-127; }
-  static double decode(uint32_t code) { return e8m0_decode(static_cast<uint8_t>(code)); }
-  static uint32_t encode(double x, Saturate s) {
+  WATTLE_BOTH static double max() { return 0x1p127; }
+  WATTLE_BOTH static double min_positive() { return 0x1p-127; }
+  WATTLE_BOTH static double decode(uint32_t code) {
+    return e8m0_decode(static_cast<uint8_t>(code));
+  }
+  WATTLE_BOTH static uint32_t encode(double x, Saturate s) {
     if (!(x >= 0)) return 0xFF;  // negative numbers and NaN
     if (s == Saturate::off && (x >= 0x1.8p127 || x < 0x1p-128)) return 0xFF;
     if (x <= 0x1p-127) return 0;
@@ -102,7 +103,7 @@ struct ScaleElement {
     const int e = std::ilogb(x);
     return e8m0_of_exponent(e + (std::ldexp(x, -e) >= 1.5 ? 1 : 0));
   }
-  static bool step(uint32_t code, bool up, uint32_t& to) {
+  WATTLE_BOTH static bool step(uint32_t code, bool up, uint32_t& to) {
     if (code == (up ? 254u : 0u)) return false;
     to = up ? code + 1 : code - 1;
     return true;

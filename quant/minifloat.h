@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/error.h"
+#include "core/both.h"
 
 namespace wattle::quant {
 
@@ -41,7 +41,7 @@ struct MiniFloat {
                                                                  : sign_bit - 1;
 
   /// Value of a code; exact. NaN for NaN codes.
-  static double decode(uint32_t code) {
+  WATTLE_BOTH static double decode(uint32_t code) {
     const uint32_t magnitude = code & (sign_bit - 1);
     const double sign = code & sign_bit ? -1 : 1;
     if (S == Specials::nan_only && magnitude == sign_bit - 1)
@@ -55,18 +55,14 @@ struct MiniFloat {
     if (e == 0) return sign * std::ldexp(static_cast<double>(f), min_exponent - M);
     return sign * std::ldexp(static_cast<double>(f + (1u << M)), e - bias - M);
   }
-  static double max() { return decode(max_code); }
+  WATTLE_BOTH static double max() { return decode(max_code); }
 
   /// Nearest code, ties to even. A number is rounded first and compared with the largest one then.
-  /// The sign of NaN and of zero is kept. Throws value_error for NaN where the format has none.
-  static uint32_t encode(double x, Saturate saturate) {
+  /// The sign of NaN and of zero is kept. NaN becomes the largest number where the format has none:
+  /// a caller who may meet it asks first.
+  WATTLE_BOTH static uint32_t encode(double x, Saturate saturate) {
     const uint32_t sign = std::signbit(x) ? sign_bit : 0;
-    if (std::isnan(x)) {
-      if (S == Specials::none)
-        throw value_error(
-            str("encode: found NaN, which a format of ", bits, " bits has no code for"));
-      return sign | nan_code;
-    }
+    if (std::isnan(x)) return sign | (S == Specials::none ? max_code : nan_code);
     const uint32_t code = std::isinf(x) ? max_code + 1 : rounded(std::fabs(x));
     if (code <= max_code) return sign | code;
     const bool clamp = saturate == Saturate::on || S == Specials::none;
@@ -76,9 +72,9 @@ struct MiniFloat {
  private:
   // Codes of positive numbers count up with their values, so a carry of the fraction moves into the
   // exponent by itself. Numbers beyond the format give a code above max_code.
-  static uint32_t rounded(double x) {
+  WATTLE_BOTH static uint32_t rounded(double x) {
     if (x == 0) return 0;
-    const int e = std::max(std::ilogb(x), min_exponent);
+    const int found = std::ilogb(x), e = found < min_exponent ? int{min_exponent} : found;
     if (e > bias + 1) return max_code + 1;
     const double steps = std::nearbyint(std::ldexp(x, M - e));  // exact but for the rounding
     const auto n = static_cast<uint32_t>(steps);
@@ -95,11 +91,11 @@ using e2m3_format = MiniFloat<2, 3, Specials::none>;
 using e2m1_format = MiniFloat<2, 1, Specials::none>;
 
 /// E8M0: powers of two from 2^-127 (code 0) to 2^127; 0xFF is NaN.
-inline double e8m0_decode(uint8_t code) {
+WATTLE_BOTH inline double e8m0_decode(uint8_t code) {
   return code == 0xFF ? std::numeric_limits<double>::quiet_NaN() : std::ldexp(1.0, code - 127);
 }
 /// Code of 2^exponent, clamped to what there is.
-inline uint8_t e8m0_of_exponent(int exponent) {
+WATTLE_BOTH inline uint8_t e8m0_of_exponent(int exponent) {
   return static_cast<uint8_t>(std::min(254, std::max(0, exponent + 127)));
 }
 

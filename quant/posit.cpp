@@ -1,5 +1,6 @@
 #include "quant/posit.h"
 
+#include <bit>
 #include <utility>
 
 namespace wattle::quant {

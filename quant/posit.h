@@ -8,11 +8,12 @@
 //   that
 //             lies between them, ties go to the even word. Never to 0, never to NaR.
 #pragma once
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
+
+#include "core/both.h"
 
 namespace wattle::quant {
 
@@ -40,20 +41,20 @@ struct Posit {
   static constexpr Posit nar() { return of(1u << (N - 1)); }
   static constexpr Posit maxpos() { return of((1u << (N - 1)) - 1); }
   static constexpr Posit minpos() { return of(1); }
-  bool is_nar() const { return bits == nar().bits; }
+  WATTLE_BOTH bool is_nar() const { return bits == nar().bits; }
 
-  PositParts unpack() const;
-  static Posit pack(const PositParts& p);  ///< rounds once
+  WATTLE_BOTH PositParts unpack() const;
+  WATTLE_BOTH static Posit pack(const PositParts& p);  ///< rounds once
   /// From any double: +-0 to 0, infinities and NaN to NaR.
-  static Posit from(double v);
+  WATTLE_BOTH static Posit from(double v);
   /// Exact; NaR becomes a quiet NaN.
-  double to_double() const;
+  WATTLE_BOTH double to_double() const;
   /// The word as a signed integer: posits are ordered as these are, NaR below all.
   int32_t ordered() const { return static_cast<int32_t>(uint32_t{bits} << (32 - N)) >> (32 - N); }
 
-  friend bool operator==(Posit, Posit) = default;
+  friend bool operator==(Posit a, Posit b) { return a.bits == b.bits; }
   friend bool operator<(Posit a, Posit b) { return a.ordered() < b.ordered(); }
-  friend Posit operator-(Posit a) { return of(~uint32_t{a.bits} + 1); }
+  WATTLE_BOTH friend Posit operator-(Posit a) { return of(~uint32_t{a.bits} + 1); }
 };
 
 using posit8 = Posit<8>;
@@ -61,7 +62,7 @@ using posit16 = Posit<16>;
 using posit32 = Posit<32>;
 
 template <int N, int ES>
-PositParts Posit<N, ES>::unpack() const {
+WATTLE_BOTH PositParts Posit<N, ES>::unpack() const {
   PositParts p;
   p.zero = bits == 0;
   p.nar = is_nar();
@@ -70,7 +71,7 @@ PositParts Posit<N, ES>::unpack() const {
   const uint32_t magnitude = (p.negative ? ~uint32_t{bits} + 1 : uint32_t{bits}) & mask;
   const uint64_t body = uint64_t{magnitude} << (64 - N + 1);  // without the sign, at the top
   const bool ones = body >> 63;
-  const int run = ones ? std::countl_one(body) : std::countl_zero(body);
+  const int run = leading_zeros(ones ? ~body : body);
   const int k = ones ? run - 1 : -run;
   const uint64_t rest = body << (run + 1);
   const int e = ES == 0 ? 0 : static_cast<int>(rest >> (64 - (ES == 0 ? 1 : ES)));
@@ -80,7 +81,7 @@ PositParts Posit<N, ES>::unpack() const {
 }
 
 template <int N, int ES>
-Posit<N, ES> Posit<N, ES>::pack(const PositParts& p) {
+WATTLE_BOTH Posit<N, ES> Posit<N, ES>::pack(const PositParts& p) {
   if (p.nar) return nar();
   if (p.zero) return of(0);
   const auto with_sign = [&](uint32_t word) { return p.negative ? -of(word) : of(word); };
@@ -104,7 +105,7 @@ Posit<N, ES> Posit<N, ES>::pack(const PositParts& p) {
 }
 
 template <int N, int ES>
-Posit<N, ES> Posit<N, ES>::from(double v) {
+WATTLE_BOTH Posit<N, ES> Posit<N, ES>::from(double v) {
   if (!std::isfinite(v)) return nar();
   if (v == 0) return of(0);
   PositParts p;
@@ -117,7 +118,7 @@ Posit<N, ES> Posit<N, ES>::from(double v) {
 }
 
 template <int N, int ES>
-double Posit<N, ES>::to_double() const {
+WATTLE_BOTH double Posit<N, ES>::to_double() const {
   const PositParts p = unpack();
   if (p.zero) return 0;
   if (p.nar) return std::numeric_limits<double>::quiet_NaN();

@@ -2,6 +2,7 @@
 // whatever their order. 16 N bits in two's complement, last bit worth minpos^2.
 #pragma once
 #include <array>
+#include <bit>
 
 #include "quant/posit.h"
 

@@ -12,6 +12,7 @@
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "ops/ops.h"
+#include "quant/block_scale.h"
 #include "quant/elements.h"
 
 namespace wattle {

@@ -11,7 +11,9 @@
 #include <set>
 
 #include "autograd/tape.h"
+#include "core/codec.h"
 #include "core/recorder.h"
+#include "core/rng.h"
 #include "ops/ops.h"
 #include "tests/cuda_cases.h"
 #include "tests/op_checks.h"
@@ -219,6 +221,116 @@ TEST(Cuda, HalvesAreTheHostsCodes) {
     EXPECT_EQ(yd.dtype(), t);
     EXPECT_LT(checks::relative_error(yd.to(cpu), cast(y, DType::f64)), 1e-2) << name(t);
   }
+}
+
+// What a format's edges are made of, and numbers between them; NaN for formats that have it.
+Tensor numbers_for(DType t, DType as) {
+  manual_seed(11);
+  Tensor x = cast(scale(normal({37, 70}), t == DType::spike ? 1 : 40), as);
+  std::vector<double> edges = {0,     -0.0, 0.5,  1,     -1,      448, 449, 464,
+                               65504, 1e-3, 1e-8, -1e30, 0x1p-24, 6,   5,   3.5};
+  if (t != DType::spike) edges.insert(edges.end(), {INFINITY, -INFINITY, NAN});
+  for (size_t i = 0; i < edges.size(); ++i) {
+    const auto at = static_cast<int64_t>(i) * 71 % x.numel();
+    if (as == DType::f64) x.data<double>()[at] = edges[i];
+    else x.data<float>()[at] = static_cast<float>(edges[i]);
+  }
+  return x;
+}
+// Empty, or where numbers differ; all NaN are one, zeros have signs. Codes by their values.
+std::string difference(const Tensor& there, const Tensor& here) {
+  const auto numbers = [](const Tensor& t) { return cast(t.to(cpu), DType::f64).values<double>(); };
+  const std::vector<double> a = numbers(there), b = numbers(here);
+  if (there.dtype() != here.dtype() || a.size() != b.size()) return str(there, " and ", here);
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!(std::isnan(a[i]) && std::isnan(b[i])) &&
+        (a[i] != b[i] || std::signbit(a[i]) != std::signbit(b[i])))
+      return str("number ", i, ": ", a[i], ", on the host ", b[i]);
+  return {};
+}
+std::vector<DType> coded_types() {
+  std::vector<DType> all;
+  for (int i = 0; i <= static_cast<int>(DType::spike); ++i)
+    if (is_coded(static_cast<DType>(i))) all.push_back(static_cast<DType>(i));
+  return all;
+}
+
+// The codes of the host to and from f32 and f64, with every way to round that it
+// has.
+TEST(Cuda, CodesAreTheHosts) {
+  NEEDS_DEVICE();
+  const Device d = cuda::device();
+  const std::set<DType> to_host_only = {DType::fp6_e3m2, DType::fp6_e2m3, DType::fp4_e2m1,
+                                        DType::int4};
+  for (const DType t : coded_types())
+    for (const DType as : {DType::f32, DType::f64}) {
+      if (to_host_only.count(t)) {
+        EXPECT_THROW(cast(Tensor::zeros({4}, as, d), t), device_error) << name(t);
+        const Tensor codes = cast(uniform({5, 37}, -6, 6), t);
+        EXPECT_EQ(difference(cast(codes.to(d), as), cast(codes, as)), "") << name(t);
+        continue;
+      }
+      const Tensor x = numbers_for(t, as);
+      std::vector<CastAttr> ways = {{.to = t}};
+      if (codec(t).may_overflow) ways.push_back({.to = t, .saturate = false});
+      for (const char* rule : {"ceil", "even"})
+        if (codec(t).has_scale_rule) ways.push_back({.to = t, .scale_rule = rule});
+      for (const CastAttr& way : ways) {
+        const Tensor here = cast(x, way), there = cast(x.to(d), way);
+        EXPECT_EQ(difference(there, here), "") << name(t) << " from " << name(as);
+        for (const DType back : {DType::f32, DType::f64})
+          EXPECT_EQ(difference(cast(there, back), cast(here, back)), "") << name(t);
+      }
+      EXPECT_EQ(
+          difference(cast(cast(x.to(d), t), DType::posit32), cast(cast(x, t), DType::posit32)), "")
+          << name(t);
+    }
+}
+
+// Every code of 8 and 16 bits.
+TEST(Cuda, EveryCodeHasItsValue) {
+  NEEDS_DEVICE();
+  for (const DType t : coded_types()) {
+    if (info(t).block != 1 || info(t).bytes > 2) continue;
+    const int64_t n = int64_t{1} << (8 * info(t).bytes);
+    const Tensor codes = Tensor::empty({n}, t);
+    for (int64_t i = 0; i < n; ++i)
+      if (info(t).bytes == 1) static_cast<uint8_t*>(codes.raw())[i] = static_cast<uint8_t>(i);
+      else static_cast<uint16_t*>(codes.raw())[i] = static_cast<uint16_t>(i);
+    EXPECT_EQ(difference(cast(codes.to(cuda::device()), DType::f64), cast(codes, DType::f64)), "")
+        << name(t);
+  }
+}
+
+// An op that knows no codes runs on their numbers, and its results are rounded once.
+TEST(Cuda, OpsTakeCodes) {
+  NEEDS_DEVICE();
+  const Device d = cuda::device();
+  manual_seed(3);
+  const Tensor x = normal({8, 32}), w = normal({16, 32}), b = normal({16});
+  const Tensor image = normal({2, 3, 8, 8}), kernel = normal({4, 3, 3, 3});
+  for (const DType t :
+       {DType::posit16, DType::fp8_e4m3, DType::posit8, DType::mxfp8_e4m3, DType::bf16}) {
+    const auto here = [&](const Tensor& y) { return cast(y, t); };
+    const auto there = [&](const Tensor& y) { return cast(y, t).to(d); };
+    const auto same = [&](const Tensor& on_d, const Tensor& on_cpu, const char* what) {
+      EXPECT_EQ(on_d.dtype(), t) << what;
+      EXPECT_EQ(on_d.device().kind, DeviceKind::cuda);
+      // Sums in another order end on a neighbour now and then.
+      EXPECT_LT(checks::relative_error(cast(on_d.to(cpu), DType::f64), cast(on_cpu, DType::f64)),
+                info(t).bytes == 2 ? 1e-2 : 0.2)
+          << what << " in " << name(t);
+    };
+    same(relu(there(x)), relu(here(x)), "relu");
+    same(add(there(x), there(x)), add(here(x), here(x)), "add");
+    same(softmax(there(x), 1), softmax(here(x), 1), "softmax");
+    same(linear(there(x), there(w), {}), linear(here(x), here(w), {}), "linear");
+    if (info(t).block == 1)
+      same(conv2d(there(image), there(kernel), {}, 1, 1),
+           conv2d(here(image), here(kernel), {}, 1, 1), "conv2d");
+  }
+  const Tensor s = cast(uniform({6, 40}, 0, 1), DType::spike), v = normal({40, 5});
+  EXPECT_LT(checks::relative_error(matmul(s.to(d), v.to(d)).to(cpu), matmul(s, v)), 1e-5);
 }
 
 void register_op_tests() {

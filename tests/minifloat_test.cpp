@@ -72,7 +72,7 @@ TEST(MiniFloat, OverflowIsWhatWasAskedFor) {
   EXPECT_EQ(e5m2_format::encode(61440, Saturate::on), 0x7Bu);
   EXPECT_EQ(e2m1_format::encode(100, Saturate::off), 7u);  // there is nothing else
   EXPECT_EQ(e2m1_format::encode(-0.0, Saturate::on), 8u);
-  EXPECT_THROW(e2m1_format::encode(NAN, Saturate::on), value_error);
+  EXPECT_EQ(e2m1_format::encode(NAN, Saturate::on), 7u);  // casts refuse it before
 }
 
 // The usual bit trick for bf16, and the compiler's own half precision.

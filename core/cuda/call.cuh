@@ -71,9 +71,10 @@ WATTLE_HD int64_t quotient(int64_t a, int64_t b) {
 /// Registers the device code of an op; the body gets `const Launch& l`. Launches that wait to be
 /// joined to one (ops/optimizer.cu) go first.
 struct Registration {
-  Registration(const char* op, Function f);
+  Registration(const char* op, Function f, bool halves = false);
   const char* op;
   Function f;
+  bool halves;  ///< takes bf16 and fp16; other codes are cast for it
   Registration* next;
 };
 template <Function F>
@@ -81,12 +82,14 @@ const char* after_pending(const Launch& l) {
   const char* const e = flush_pending();
   return e ? e : F(l);
 }
-#define WATTLE_DEVICE_OP_AS(name, wrapped)                                         \
-  static const char* name##_on_device(const ::wattle::device::Launch& l);          \
-  static const ::wattle::device::Registration name##_registration(#name, wrapped); \
+#define WATTLE_DEVICE_OP_AS(name, ...)                                                 \
+  static const char* name##_on_device(const ::wattle::device::Launch& l);              \
+  static const ::wattle::device::Registration name##_registration(#name, __VA_ARGS__); \
   static const char* name##_on_device(const ::wattle::device::Launch& l)
 #define WATTLE_DEVICE_OP(name) \
   WATTLE_DEVICE_OP_AS(name, ::wattle::device::after_pending<name##_on_device>)
+#define WATTLE_DEVICE_OP_WITH_HALVES(name) \
+  WATTLE_DEVICE_OP_AS(name, ::wattle::device::after_pending<name##_on_device>, true)
 
 /// The exponential of either type.
 WATTLE_HD float exp_of(float x) { return expf(x); }
@@ -139,9 +142,18 @@ const char* by_size(const Launch& l, int32_t dtype, G g) {
     case u8:
     case i8:
     case boolean: return g(Tag<uint8_t>{});
+    case fp8_e4m3:
+    case fp8_e5m2:
+    case posit8:
+    case posit8_es1:
+    case posit8_es0:
+    case e8m0: return g(Tag<uint8_t>{});
     case bf16:
-    case fp16: return g(Tag<uint16_t>{});
-    default: return fail("dtype number %d found, device code takes plain types", dtype);
+    case fp16:
+    case posit16:
+    case posit16_es1: return g(Tag<uint16_t>{});
+    case posit32: return g(Tag<uint32_t>{});
+    default: return fail("dtype number %d found, expected one whose elements stand apart", dtype);
   }
 }
 

@@ -183,10 +183,18 @@ const char* timer_stop(double* ns) {
   return e;
 }
 
-Function find(const char* op) {
+const Registration* registration(const char* op) {
   for (const Registration* r = state().ops; r; r = r->next)
-    if (!std::strcmp(r->op, op)) return r->f;
+    if (!std::strcmp(r->op, op)) return r;
   return nullptr;
+}
+Function find(const char* op) {
+  const Registration* const r = registration(op);
+  return r ? r->f : nullptr;
+}
+bool takes_halves(const char* op) {
+  const Registration* const r = registration(op);
+  return r && r->halves;
 }
 const char* op_name(int32_t i) {
   const Registration* r = state().ops;
@@ -200,6 +208,10 @@ cudaStream_t stream() { return state().stream; }
 bool emulated() { return state().emulated; }
 const char* flush_pending() { return state().flush ? state().flush() : nullptr; }
 void set_flush(const char* (*flush)()) { state().flush = flush; }
+void set_codes_cast(Function cast) { state().codes_cast = cast; }
+const char* cast_codes(const Launch& l) {
+  return state().codes_cast ? state().codes_cast(l) : fail("casts of codes are not built in");
+}
 bool capturing() { return state().capturing != nullptr; }
 void* allocate_forever(int64_t bytes) { return fresh(bytes); }
 
@@ -264,7 +276,8 @@ void deallocate(void* p, int64_t bytes) {
   s.stats.cached += size;
 }
 
-Registration::Registration(const char* o, Function f) : op(o), f(f), next(state().ops) {
+Registration::Registration(const char* o, Function f, bool h)
+    : op(o), f(f), halves(h), next(state().ops) {
   state().ops = this;
 }
 
@@ -278,7 +291,7 @@ wattle_backend_query(uint32_t, wattle::device::Probe* out) {
   b.allocate = allocate, b.deallocate = deallocate;
   b.memory = memory, b.reset_peak = reset_peak, b.release_cached = release_cached;
   b.copy_in = copy_in, b.copy_out = copy_out, b.copy = copy, b.fill = fill;
-  b.synchronize = synchronize, b.find = find, b.op_name = op_name;
+  b.synchronize = synchronize, b.find = find, b.takes_halves = takes_halves, b.op_name = op_name;
   b.capture_begin = capture_begin, b.capture_end = capture_end;
   b.replay = replay, b.free_graph = free_graph;
   b.timer_start = timer_start, b.timer_stop = timer_stop;

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/launch.h"
+
 namespace wattle::device {
 
 cudaStream_t stream();
@@ -16,6 +18,9 @@ const char* launched();
 /// Runs what waits to be launched together with more of its kind.
 const char* flush_pending();
 void set_flush(const char* (*flush)());
+/// Casts from and to codes, which another package brings (quant/codecs.cu).
+void set_codes_cast(Function cast);
+const char* cast_codes(const Launch& l);
 /// From the pool; null when there is no memory left.
 void* allocate(int64_t bytes);
 void deallocate(void* p, int64_t bytes);

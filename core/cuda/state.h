@@ -45,6 +45,7 @@ struct State {
   Stats stats;
   Registration* ops = nullptr;
   const char* (*flush)() = nullptr;
+  Function codes_cast = nullptr;
 };
 State& state();
 
