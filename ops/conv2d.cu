@@ -129,6 +129,7 @@ const char* by_dnn(const Launch& l, const Conv& c, int32_t dtype, const void* x,
 }  // namespace
 
 WATTLE_DEVICE_OP(conv2d) {
+  if (const char* e = float_sums(l)) return e;
   const View &x = l.in[0], &w = l.in[1], &y = l.out[0];
   const Conv c = geometry(l, x, w, y, ConvPass::forward);
   bool done = false;

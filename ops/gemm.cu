@@ -94,6 +94,7 @@ Batches batches(const Launch& l) {
 }  // namespace
 
 WATTLE_DEVICE_OP_WITH_HALVES(matmul) {
+  if (const char* e = float_sums(l)) return e;
   Gemm g;
   int64_t k = 0;
   as_matrix(l.in[0], integer(l, "transpose_a"), true, &g.a, &g.m, &g.k);
@@ -130,6 +131,7 @@ WATTLE_DEVICE_OP_WITH_HALVES(matmul) {
 
 // y [rows, n] = x [rows, k] w^T [k, n] + b
 WATTLE_DEVICE_OP_WITH_HALVES(linear) {
+  if (const char* e = float_sums(l)) return e;
   const View &x = l.in[0], &w = l.in[1];
   Gemm g;
   g.n = w.size[0], g.k = w.size[1];

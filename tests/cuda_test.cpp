@@ -329,6 +329,10 @@ TEST(Cuda, OpsTakeCodes) {
       same(conv2d(there(image), there(kernel), {}, 1, 1),
            conv2d(here(image), here(kernel), {}, 1, 1), "conv2d");
   }
+  // Exact sums are not quietly sums of floats.
+  const Tensor p = cast(x, DType::posit16).to(d), q = cast(w, DType::posit16).to(d);
+  for (const char* exact : {"certified", "quire"})
+    EXPECT_THROW(matmul(p, q, MatmulAttr{false, true, exact}), device_error);
   const Tensor s = cast(uniform({6, 40}, 0, 1), DType::spike), v = normal({40, 5});
   EXPECT_LT(checks::relative_error(matmul(s.to(d), v.to(d)).to(cpu), matmul(s, v)), 1e-5);
 }

@@ -47,6 +47,12 @@ inline double number(const Launch& l, const char* name) { return field(l, name).
 inline bool says(const Launch& l, const char* name, const char* text) {
   return !std::strcmp(field(l, name).text, text);
 }
+/// Null, or that the sums that are asked for are none of floats.
+inline const char* float_sums(const Launch& l) {
+  const char* const mode = field(l, "accumulate").text;
+  return !*mode || !std::strcmp(mode, "f32") ? nullptr
+                                             : fail("accumulate=%s has no device code", mode);
+}
 inline bool has(const Launch& l, int i) { return i < l.ins && l.in[i].data; }
 template <class T>
 const T* in(const Launch& l, int i) {
