@@ -45,10 +45,6 @@ Device device_from(const TrainOptions& o) {
   if (d.kind == DeviceKind::meta) throw value_error("--device: found meta, expected cpu or cuda");
   if (d.kind == DeviceKind::cuda) {
     cuda::set_math(cuda::math_from_name(o.math));
-    if (o.precision != "f32")
-      throw value_error(str("--precision: found ", o.precision,
-                            " with --device cuda, expected f32; --math tf32 or bf16 chooses how "
-                            "products are computed there"));
   } else if (o.math != "f32") {
     throw value_error(str("--math: found ", o.math, " with --device cpu, expected f32"));
   }

@@ -142,10 +142,12 @@ const char* Plain::run(device::Function f, Device where, Ins in, Outs out, const
 
 bool known_on_device(const OpBase& op, Ins in, std::span<const Meta> out) {
   if (op.takes_codes) return true;
-  const auto fits = [](DType t) { return !is_coded(t) || t == DType::bf16 || t == DType::fp16; };
-  return std::all_of(in.begin(), in.end(),
-                     [&](const Tensor& t) { return !t || fits(t.dtype()); }) &&
-         std::all_of(out.begin(), out.end(), [&](const Meta& m) { return fits(m.dtype); }) &&
+  // Products of halves give halves there; sums that are wanted in f32 are not among them.
+  const DType half = in.empty() || !in[0] ? DType::f32 : in[0].dtype();
+  return (half == DType::bf16 || half == DType::fp16) &&
+         std::all_of(in.begin(), in.end(),
+                     [&](const Tensor& t) { return !t || t.dtype() == half; }) &&
+         std::all_of(out.begin(), out.end(), [&](const Meta& m) { return m.dtype == half; }) &&
          cuda::detail::backend().takes_halves(op.name);
 }
 

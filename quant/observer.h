@@ -29,7 +29,9 @@ inline Tensor quantize(const Tensor& x, const QParams& p) {
   return quantize_affine(x, p.scale, p.zero_point, p.attr);
 }
 inline Tensor fake_quantize(const Tensor& x, const QParams& p) {
-  return fake_quantize_affine(x, p.scale, p.zero_point, FakeQuantizeAttr{p.attr});
+  const Device where = x.device();
+  return fake_quantize_affine(x, p.scale.to(where), p.zero_point.to(where),
+                              FakeQuantizeAttr{p.attr});
 }
 /// Of a weight: a symmetric range of -qmax..qmax for each index of `axis`.
 QParams choose_weight_qparams(const Tensor& weight, int64_t axis, int64_t qmax = 127);

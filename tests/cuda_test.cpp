@@ -14,6 +14,7 @@
 #include "core/codec.h"
 #include "core/recorder.h"
 #include "core/rng.h"
+#include "green/trainer.h"
 #include "ops/ops.h"
 #include "tests/cuda_cases.h"
 #include "tests/op_checks.h"
@@ -220,6 +221,12 @@ TEST(Cuda, HalvesAreTheHostsCodes) {
     const Tensor yd = linear(ad, cast(w.to(d), t), cast(b.to(d), t));
     EXPECT_EQ(yd.dtype(), t);
     EXPECT_LT(checks::relative_error(yd.to(cpu), cast(y, DType::f64)), 1e-2) << name(t);
+    const MatmulAttr wide{.transpose_b = true, .out = DType::f32};
+    const Tensor sums = matmul(ad, cast(w.to(d), t), wide);
+    EXPECT_EQ(sums.dtype(), DType::f32);
+    EXPECT_LT(checks::relative_error(sums.to(cpu), cast(matmul(a, cast(w, t), wide), DType::f64)),
+              1e-5)
+        << name(t);
   }
 }
 
@@ -335,6 +342,31 @@ TEST(Cuda, OpsTakeCodes) {
     EXPECT_THROW(matmul(p, q, MatmulAttr{false, true, exact}), device_error);
   const Tensor s = cast(uniform({6, 40}, 0, 1), DType::spike), v = normal({40, 5});
   EXPECT_LT(checks::relative_error(matmul(s.to(d), v.to(d)).to(cpu), matmul(s, v)), 1e-5);
+}
+
+// A training in every precision: the codes of weights, gradients and states are made there.
+TEST(Cuda, TrainsInEveryPrecision) {
+  NEEDS_DEVICE();
+  manual_seed(5);
+  Tensor pixels = Tensor::empty({32, 1, 28, 28}, DType::u8),
+         labels = Tensor::empty({32}, DType::i64);
+  for (int64_t i = 0; i < pixels.numel(); ++i)
+    static_cast<uint8_t*>(pixels.raw())[i] = static_cast<uint8_t>(i * i % 251);
+  for (int64_t i = 0; i < 32; ++i) labels.data<int64_t>()[i] = i % 10;
+  const auto loss = [&](const std::string& precision, const char* device) {
+    green::TrainOptions o;
+    o.net = {.net = "lenet5"};
+    o.batch = 16, o.precision = precision, o.device = device;
+    green::Trainer t(o, {"fashion-mnist", pixels, labels, 10});
+    double sum = 0;
+    while (const std::optional<double> l = t.step()) sum += *l;
+    return sum;
+  };
+  for (const char* p : {"bf16", "fp16", "fp8", "posit16", "posit8_mixed", "posit8", "int8_qat"}) {
+    const double here = loss(p, "cpu"), there = loss(p, "cuda");
+    ASSERT_GT(here, 1) << p;
+    EXPECT_NEAR(there, here, 5e-3 * here) << p;
+  }
 }
 
 void register_op_tests() {
