@@ -79,10 +79,20 @@ struct MapBody {
 struct alignas(16) Four {
   float v[4];
 };
+// One kernel for both ways: a second one for every op would take as long to compile again.
 template <class F, class... In>
 struct FoursBody {
   MapBody<F, float, In...> one;
   int64_t n;
+  bool fours;
+  explicit FoursBody(const MapBody<F, float, In...>& body, int64_t count)
+      : one(body), n(count), fours(body.b.rank == 1 && aligned(body.y)) {
+    for (size_t k = 0; k < sizeof...(In); ++k)
+      fours = fours && body.b.stride[k][0] == 1 && aligned(body.p[k]);
+  }
+  static bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % sizeof(Four) == 0; }
+  int64_t threads() const { return fours ? (n + 3) / 4 : n; }
+
   template <class... Fours>
   WATTLE_HD Four apply(const Fours&... x) const {
     Four r;
@@ -94,19 +104,11 @@ struct FoursBody {
     reinterpret_cast<Four*>(one.y)[i] = apply(static_cast<const Four*>(one.p[I])[i]...);
   }
   WATTLE_HD void operator()(int64_t i) const {
-    if (4 * i + 4 <= n) four(i, std::make_index_sequence<sizeof...(In)>{});
-    else
-      for (int64_t j = 4 * i; j < n; ++j) one(j);
+    if (fours && 4 * i + 4 <= n) return four(i, std::make_index_sequence<sizeof...(In)>{});
+    const int64_t begin = fours ? 4 * i : i, end = fours ? n : i + 1;
+    for (int64_t j = begin; j < end; ++j) one(j);
   }
 };
-template <class F, class... In>
-bool in_fours(const MapBody<F, float, In...>& body) {
-  bool dense = body.b.rank == 1 && reinterpret_cast<uintptr_t>(body.y) % sizeof(Four) == 0;
-  for (size_t k = 0; k < sizeof...(In); ++k)
-    dense = dense && body.b.stride[k][0] == 1 &&
-            reinterpret_cast<uintptr_t>(body.p[k]) % sizeof(Four) == 0;
-  return dense;
-}
 
 /// y = f(in[0], in[1], ...) with the element types given.
 template <class Out, class... In, class F>
@@ -120,9 +122,12 @@ const char* map(const Launch& l, F f) {
   }
   body.b = broadcast<K>(l.out[0], operand);
   const int64_t n = l.out[0].numel;
-  if constexpr ((std::is_same_v<Out, float> && ... && std::is_same_v<In, float>))
-    if (in_fours(body)) return each((n + 3) / 4, FoursBody<F, In...>{body, n});
-  return each(n, body);
+  if constexpr ((std::is_same_v<Out, float> && ... && std::is_same_v<In, float>)) {
+    const FoursBody<F, In...> fours(body, n);
+    return each(fours.threads(), fours);
+  } else {
+    return each(n, body);
+  }
 }
 
 }  // namespace wattle::device
