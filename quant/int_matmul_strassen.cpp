@@ -52,6 +52,13 @@ constexpr std::array<Product, 7> products = {{
     {two({0, 1, 1}, {1, 1, -1}), two({1, 0, 1}, {1, 1, 1}), {{{0, 0, add, true}, {}}}, 1},
 }};
 
+// What sum_blocks rests on: the first term is never taken away.
+static_assert([] {
+  for (const Product& p : products)
+    if (p.a.term[0].sign != 1 || p.b.term[0].sign != 1) return false;
+  return true;
+}());
+
 // How a product is cut: 2 x 2 blocks of `rows` x `depth` of a and of `depth` x `panels` of b. What
 // reaches beyond a matrix is zeros.
 struct Cut {
