@@ -26,7 +26,8 @@ std::string text(std::span<const Tape::Edge> edges) {
   std::string s;
   for (const Tape::Edge& e : edges) {
     s += s.empty() ? "" : ", ";
-    s += (e.slot < 0 ? "constant" : "%" + std::to_string(e.slot)) + " " + e.meta.shape.str();
+    s += e.slot < 0 ? "constant " : str("%", e.slot, " ");
+    s += e.meta.shape.str();
     if (e.saved) s += " kept";
   }
   return s;

@@ -89,7 +89,7 @@ TEST(Attribution, ConservesExactly) {
         ASSERT_TRUE(std::isfinite(j.sd_uj));
       }
       ASSERT_EQ(std::isnan(a.kappa), zero);
-      if (zero) ASSERT_EQ(a.unattributed.uj, w.energy.uj);
+      if (zero) { ASSERT_EQ(a.unattributed.uj, w.energy.uj); }
     }
   }
   for (const int seen : {single, overlapping, no_model, tiny, negative_residual})

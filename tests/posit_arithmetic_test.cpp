@@ -65,8 +65,9 @@ TEST(PositArithmetic, TheReferenceKernelToo) {
       const ForceKernel force(op, "posit_ref");
       for (Arith o : all_ops_of_posits)
         if (std::string(op) ==
-            (const char*[]){"add", "sub", "mul", "div", "sqrt", "fma"}[static_cast<int>(o)])
+            (const char*[]){"add", "sub", "mul", "div", "sqrt", "fma"}[static_cast<int>(o)]) {
           EXPECT_EQ(wrong(o, t, a, b, c, run(o, a, b, c)), 0) << name(t.dtype) << op;
+        }
     }
   }
 }

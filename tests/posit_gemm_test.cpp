@@ -85,7 +85,7 @@ TEST(PositGemm, CertifiedIsTheQuireOnEveryFamilyAndType) {
       EXPECT_EQ(sums.proven + sums.to_quire, 23 * 37);
       EXPECT_EQ(differences(c, product(a, b, "quire")), 0)
           << name(t) << " family " << static_cast<int>(f);
-      if (t == DType::posit16 && f == Family::normal) EXPECT_LT(fallbacks, 23 * 37 / 50);
+      if (t == DType::posit16 && f == Family::normal) { EXPECT_LT(fallbacks, 23 * 37 / 50); }
     }
 }
 

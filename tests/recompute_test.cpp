@@ -103,8 +103,9 @@ TEST(Recompute, WhatRunsAgainIsCreditedToItsLayerOnTheWayBack) {
   EXPECT_EQ(calls("relu", Phase::backward), 2);
   EXPECT_EQ(calls("linear", Phase::backward), 2);
   for (const Row& r : counters().rows())
-    if (std::string(r.key.op->name) == "batch_norm")
+    if (std::string(r.key.op->name) == "batch_norm") {
       EXPECT_EQ(counters().path(r.key.scope), "0.1") << "in " << name(r.key.phase);
+    }
 }
 
 TEST(Recompute, AnOperandOverwrittenInTheMeantimeIsAnError) {
