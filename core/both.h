@@ -20,4 +20,13 @@ WATTLE_BOTH inline int leading_zeros(uint64_t x) {
 #endif
 }
 
+/// Zeros below the lowest 1; x is not 0.
+WATTLE_BOTH inline int trailing_zeros(uint64_t x) {
+#if defined(__CUDA_ARCH__)
+  return __ffsll(static_cast<long long>(x)) - 1;
+#else
+  return __builtin_ctzll(x);
+#endif
+}
+
 }  // namespace wattle

@@ -11,37 +11,6 @@
 
 namespace wattle {
 
-/// What rounding did to the numbers of one cast.
-struct CastStats {
-  int64_t n = 0;         ///< numbers encoded
-  int64_t inexact = 0;   ///< code's value differs from the number; the columns below are part of it
-  int64_t to_max = 0;    ///< ended on +-the largest number (posits: maxpos), or beyond it
-  int64_t to_min = 0;    ///< ended on +-the smallest positive number (posits: minpos)
-  int64_t to_zero = 0;   ///< was not 0 and is now
-  int64_t nar = 0;       ///< is NaN or NaR now, whatever it was; not counted as inexact
-  int64_t proven = 0;    ///< sums whose rounding accumulate=certified proved
-  int64_t to_quire = 0;  ///< sums that it could not prove and took exactly
-  CastStats& operator+=(const CastStats& o) {
-    n += o.n, inexact += o.inexact, to_max += o.to_max, to_min += o.to_min;
-    to_zero += o.to_zero, nar += o.nar, proven += o.proven, to_quire += o.to_quire;
-    return *this;
-  }
-  CastStats& operator-=(const CastStats& o) {
-    n -= o.n, inexact -= o.inexact, to_max -= o.to_max, to_min -= o.to_min;
-    to_zero -= o.to_zero, nar -= o.nar, proven -= o.proven, to_quire -= o.to_quire;
-    return *this;
-  }
-  friend bool operator==(const CastStats&, const CastStats&) = default;
-};
-
-struct EncodeOptions {
-  bool saturate = true;  ///< the largest number for what lies beyond it; else infinity or NaN
-  Rounding rounding = Rounding::nearest;
-  ScaleRule scale_rule = ScaleRule::floor;
-  uint64_t seed = 0;   ///< of stochastic rounding: number i draws from (seed, first + i)
-  uint64_t first = 0;  ///< row-major number of the first element
-};
-
 /// One row of the codec table. Functions take `n` numbers of one row that starts at a block; the
 /// last block may be shorter.
 struct Codec {

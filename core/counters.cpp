@@ -1,5 +1,6 @@
 #include "core/counters.h"
 
+#include <atomic>
 #include <chrono>
 
 namespace wattle {
@@ -30,6 +31,14 @@ int64_t now_ns() {
 }
 }  // namespace
 
+namespace {
+std::atomic<void (*)()> late = nullptr;
+}  // namespace
+void LateCounts::collect() {
+  if (const auto source = late.load(std::memory_order_acquire)) source();
+}
+void LateCounts::set_source(void (*source)()) { late.store(source, std::memory_order_release); }
+
 Counters::Counters() { scopes_.push_back({}); }
 
 void Counters::add(const RowKey& key, const Cost& cost, const Cost& executed, double ns,
@@ -44,6 +53,13 @@ void Counters::add(const RowKey& key, const Cost& cost, const Cost& executed, do
     row->rounding += rounding;
   }
   if (timeline) timeline->push_back({key, cost, executed, ns, now_ns(), true});
+}
+
+void Counters::add_rounding(const RowKey& key, const CastStats& rounding) {
+  const auto it = index_.find(key);
+  if (it == index_.end()) return;  // forgotten since
+  rows_[it->second].rounding += rounding;
+  total_.rounding += rounding;
 }
 
 std::string Counters::path(int scope) const {
@@ -63,6 +79,7 @@ int Counters::child(int scope, std::string_view name) {
 }
 
 void Counters::merge(const Counters& other) {
+  LateCounts::collect();
   // Parents come before their children, so one pass maps every scope.
   std::vector<int> map(other.scopes_.size(), current);
   for (size_t s = 1; s < other.scopes_.size(); ++s)
@@ -84,6 +101,7 @@ void Counters::merge(const Counters& other) {
 }
 
 void Counters::clear() {
+  LateCounts::collect();
   rows_.clear();
   index_.clear();
   total_ = {};

@@ -50,15 +50,39 @@ struct TimedCall {
   bool here = true;    ///< false: made on another thread and handed over at end_ns (a loader)
 };
 
+/// What a device has counted reaches the thread's counters when they are read, copied or replaced:
+/// waiting for it after every call would take longer than the call.
+struct LateCounts {
+  LateCounts() = default;
+  LateCounts(const LateCounts&) { collect(); }
+  LateCounts& operator=(const LateCounts&) {
+    collect();
+    return *this;
+  }
+  static void collect();
+  /// Adds to counters() what came in; set by whoever runs devices.
+  static void set_source(void (*source)());
+};
+
 /// The counters of one thread. Scopes form a tree; scope 0 is the root.
 class Counters {
+  LateCounts late_;  // first: before the rows below are copied
+
  public:
   Counters();
   void add(const RowKey& key, const Cost& cost, const Cost& executed, double ns,
            const CastStats& rounding = {});
-  const std::vector<Row>& rows() const { return rows_; }
+  /// Adds to the row of a call that was counted before.
+  void add_rounding(const RowKey& key, const CastStats& rounding);
+  const std::vector<Row>& rows() const {
+    LateCounts::collect();
+    return rows_;
+  }
   /// Kept apart from the rows, so that "the rows sum to the total" is a check and not a definition.
-  const Row& total() const { return total_; }
+  const Row& total() const {
+    LateCounts::collect();
+    return total_;
+  }
   /// Path of a scope, joined by '.'; empty for the root.
   std::string path(int scope) const;
   int parent(int scope) const { return scopes_[static_cast<size_t>(scope)].parent; }

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -274,6 +275,9 @@ const char* launch(device::Function f, const OpBase& op, std::span<const Tensor>
   l.math = static_cast<int32_t>(math());
   l.deterministic = deterministic;
   l.live = s.live;
+  const auto coded = [](const Tensor& t) { return t && is_coded(t.dtype()); };
+  // What a graph replays again and again cannot be told apart.
+  if (!s.live && std::any_of(out.begin(), out.end(), coded)) l.rounding = rounding_slot();
   const bool timed = timing && !s.live;
   if (timed) check(op.name, s.backend->timer_start());
   if (const char* error = f(l)) throw device_error(str(op.name, ": on cuda: ", error));

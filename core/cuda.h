@@ -16,7 +16,8 @@
 
 namespace wattle {
 class OpBase;
-}
+struct RowKey;
+}  // namespace wattle
 
 namespace wattle::cuda {
 
@@ -100,6 +101,10 @@ device::Function function(const OpBase& op);
 const char* launch(device::Function f, const OpBase& op, std::span<const Tensor> in,
                    std::span<const Tensor> out, const void* attr, double* ns);
 const device::Backend& backend();
+/// Device memory for what a cast of the running call does to its numbers.
+CastStats* rounding_slot();
+/// The slots of the call that has been counted belong to this row.
+void credit_rounding(const RowKey& key);
 }  // namespace detail
 
 }  // namespace wattle::cuda

@@ -4,10 +4,14 @@
 #pragma once
 #include <cstdint>
 
+namespace wattle {
+struct CastStats;  // core/rounding.h
+}
+
 namespace wattle::device {
 
 /// Grows with every change of a struct below; a plugin of another number is refused.
-constexpr uint32_t abi = 2;
+constexpr uint32_t abi = 3;
 constexpr int max_rank = 8, max_operands = 12, max_fields = 20;
 
 /// The element types that device code knows, under the numbers of DType.
@@ -87,6 +91,7 @@ struct Launch {
   int32_t math = math_f32;
   bool deterministic = true;
   const Live* live = nullptr;           ///< device memory; only while a graph is captured
+  CastStats* rounding = nullptr;        ///< device memory that casts to codes add to
   mutable const char* kernel = "cuda";  ///< a function may say which of its kernels ran
 };
 

@@ -93,6 +93,17 @@ LayerPrecision of_layer(const Precision& p, const std::string& layer, bool last)
   return l;
 }
 
+// One wait for all of them: 0 times a number is 0, times infinity it is NaN.
+bool finite_grads(const std::vector<nn::Named>& parameters) {
+  Tensor zeros;
+  for (const nn::Named& p : parameters)
+    if (const Tensor g = p.tensor.grad()) {
+      const Tensor zero = sum(scale(g, 0));
+      zeros = zeros ? add(zeros, zero) : zero;
+    }
+  return !zeros || zeros.item() == 0;
+}
+
 }  // namespace
 
 const std::vector<Precision>& precisions() {
@@ -196,8 +207,9 @@ bool LossScaler::unscale(const std::vector<nn::Named>& parameters, const CastSta
   const double used = scale_;
   if (kind_ == "overflow") {
     // What lies beyond the largest number is clamped to it, so infinity never shows; the roundings
-    // tell.
-    if (rounded.to_max > 0 || rounded.nar > 0) {
+    // tell. But a GPU's products of halves are rounded by its library, to infinity and uncounted.
+    const bool elsewhere = parameters.front().tensor.device().kind == DeviceKind::cuda;
+    if (rounded.to_max > 0 || rounded.nar > 0 || (elsewhere && !finite_grads(parameters))) {
       scale_ = std::max(1.0, scale_ / 2);
       clean_ = 0;
       ++skipped_;

@@ -126,8 +126,10 @@ Way dispatch(const OpBase& op, Ins in, std::span<const Meta> out, Device where, 
     Way w;
     w.name = "cuda";
     w.device = cuda::detail::function(op);
-    if (coded::involved(in, out) && !coded::known_on_device(op, in, out))
-      w.plain.emplace(op, in, out, attr);
+    if (coded::involved(in, out) && !coded::known_on_device(op, in, out)) {
+      w.codes = coded::for_device(op, attr, in);
+      if (!w.codes) w.plain.emplace(op, in, out, attr);
+    }
     return w;
   }
   if (coded::involved(in, out)) return pick_for_codes(op, in, out, attr);
@@ -258,7 +260,9 @@ Tensors apply(const OpBase& op, Ins given, const void* attr) {
   mark_written(op, in, op.written(attr));
 #if WATTLE_COUNTERS
   Counters& c = counters();  // 7 counters
-  c.add({c.current, &op, way.name, dtype, c.phase}, cost, executed, ns, take_rounding());
+  const RowKey row{c.current, &op, way.name, dtype, c.phase};
+  c.add(row, cost, executed, ns, take_rounding());
+  if (way.device) cuda::detail::credit_rounding(row);
 #endif
   const Call call{&op, attr, in, out, way.name, cost, executed, ns};
   for (Recorder* r = current_recorder(); r; r = r->outer()) r->record(call);  // 8 tape

@@ -64,6 +64,12 @@ Refusal refusal(const CodedKernel& k, Ins in, const void* attr) {
   return k.when ? k.when(in, attr) : Refusal{};
 }
 
+const CodedKernel* for_device(const OpBase& op, const void* attr, Ins in) {
+  for (const CodedKernel& k : kernels(op, false))
+    if (k.on_device && !(k.when && k.when(in, attr))) return &k;
+  return nullptr;
+}
+
 bool involved(Ins in, std::span<const Meta> out) {
   return std::any_of(in.begin(), in.end(),
                      [](const Tensor& t) { return t && is_coded(t.dtype()); }) ||

@@ -18,7 +18,8 @@ struct CodedKernel {
   Refusal (*when)(Ins, const void* attr) = nullptr;
   void (*run)(Ins, Outs, const void* attr) = nullptr;
   Cost (*executes)(Ins, const Cost& declared, const void* attr) = nullptr;
-  bool spikes = false;  ///< for calls with an operand of spikes; else for those without
+  bool spikes = false;     ///< for calls with an operand of spikes; else for those without
+  bool on_device = false;  ///< the op's device code takes these calls, too, and does the same work
 };
 /// Later ones are tried first.
 void register_kernel(const CodedKernel& k);
@@ -26,6 +27,9 @@ void register_kernel(const CodedKernel& k);
 const std::vector<CodedKernel>& kernels(const OpBase& op, bool spikes);
 /// Why `k` does not take this call on this machine now.
 Refusal refusal(const CodedKernel& k, Ins in, const void* attr);
+
+/// The kernel whose calls the op's device code takes; null where it does not take this one.
+const CodedKernel* for_device(const OpBase& op, const void* attr, Ins in);
 
 /// Whether an operand or a result is coded.
 bool involved(Ins in, std::span<const Meta> out);

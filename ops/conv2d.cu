@@ -104,6 +104,48 @@ struct WeightGrad : Taps {
   }
 };
 
+// The taps of every output of one image and group, [ho wo, cg r s]; code 0, which is the number 0,
+// in the padding.
+template <class Code>
+struct Patches : Taps {
+  const Code* image;  // of the group's first channel
+  Code* to;
+  WATTLE_HD void operator()(int64_t at_tap) const {
+    const int64_t s = at_tap % c.s, r = at_tap / c.s % c.r, taps = c.c / c.groups * c.r * c.s;
+    const int64_t ch = at_tap % taps / (c.s * c.r), o = at_tap / taps, q = o % c.wo, p = o / c.wo;
+    int64_t i, j;
+    to[at_tap] = at(p, q, r, s, &i, &j) ? image[(ch * c.h + i) * c.w + j] : Code(0);
+  }
+};
+// Sums that are no floats': a product of codes for every image and group.
+const char* exact(const Launch& l, const Conv& c) {
+  const int64_t plane = c.ho * c.wo, kg = c.k / c.groups, cg = c.c / c.groups;
+  const int64_t taps = cg * c.r * c.s, bytes = element_bytes(l.in[0].dtype);
+  const Scratch rows(plane * taps * bytes);
+  if (!rows) return fail("out of memory for %lld taps", static_cast<long long>(plane * taps));
+  const auto at = [&](const void* p, int64_t element) {
+    return static_cast<char*>(const_cast<void*>(p)) + element * bytes;
+  };
+  for (int64_t n = 0; n < c.n; ++n)
+    for (int64_t g = 0; g < c.groups; ++g) {
+      const char* error = by_size(l, l.in[0].dtype, [&](auto t) {
+        using Code = typename decltype(t)::type;
+        Patches<Code> f;
+        f.c = c;
+        f.image = in<Code>(l, 0) + (n * c.c + g * cg) * c.h * c.w;
+        f.to = rows.as<Code>();
+        return each(plane * taps, f);
+      });
+      if (error) return error;
+      error = exact_product(
+          l, {plane, kg, taps, rows.as<void>(), taps, 1, at(l.in[1].data, g * kg * taps), 1, taps,
+              has(l, 2) ? at(l.in[2].data, g * kg) : nullptr,
+              at(l.out[0].data, (n * c.k + g * kg) * plane), 1, plane});
+      if (error) return error;
+    }
+  return nullptr;
+}
+
 template <class T>
 struct AddBias {
   const T* bias;
@@ -129,9 +171,9 @@ const char* by_dnn(const Launch& l, const Conv& c, int32_t dtype, const void* x,
 }  // namespace
 
 WATTLE_DEVICE_OP(conv2d) {
-  if (const char* e = float_sums(l)) return e;
   const View &x = l.in[0], &w = l.in[1], &y = l.out[0];
   const Conv c = geometry(l, x, w, y, ConvPass::forward);
+  if (!float_sums(l)) return exact(l, c);
   bool done = false;
   if (const char* e = by_dnn(l, c, x.dtype, x.data, w.data, y.data, &done)) return e;
   return floating(l, x.dtype, [&](auto t) -> const char* {

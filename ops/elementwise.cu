@@ -1,7 +1,4 @@
 // Device code of the elementwise ops: one functor each, equations in the op's own file.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "core/cuda/each.cuh"
 
 namespace wattle::device {
@@ -185,71 +182,6 @@ struct GeluGrad {
   }
 };
 
-// Any plain type to any other in one kernel, the types looked up for every element: a kernel for
-// each of the 49 pairs would take as long to compile as all other elementwise ops together. Towards
-// zero; negative numbers wrap around in unsigned types by way of 64 bits.
-struct Convert {
-  int32_t from, to;
-  const void* x;
-  void* y;
-  Broadcast<1> b;
-  WATTLE_HD void operator()(int64_t i) const {
-    int64_t at[1];
-    if (b.plain) at[0] = b.rank ? i * b.stride[0][0] : 0;
-    else b.offsets(i, at);
-    const bool real = from == f32 || from == f64;
-    const double d = from == f32   ? static_cast<double>(static_cast<const float*>(x)[at[0]])
-                     : from == f64 ? static_cast<const double*>(x)[at[0]]
-                                   : 0;
-    store(i, real, d, real ? 0 : load(at[0]));
-  }
-  WATTLE_HD int64_t load(int64_t i) const {
-    switch (from) {
-      case i64: return static_cast<const int64_t*>(x)[i];
-      case i32: return static_cast<const int32_t*>(x)[i];
-      case i8: return static_cast<const int8_t*>(x)[i];
-      default: return static_cast<const uint8_t*>(x)[i];
-    }
-  }
-  WATTLE_HD void store(int64_t i, bool real, double d, int64_t n) const {
-    switch (to) {
-      case f32:
-        static_cast<float*>(y)[i] = real ? static_cast<float>(d) : static_cast<float>(n);
-        break;
-      case f64: static_cast<double*>(y)[i] = real ? d : static_cast<double>(n); break;
-      case boolean: static_cast<bool*>(y)[i] = real ? d != 0 : n != 0; break;
-      case i64: static_cast<int64_t*>(y)[i] = real ? static_cast<int64_t>(d) : n; break;
-      case i32:
-        static_cast<int32_t*>(y)[i] = static_cast<int32_t>(real ? static_cast<int64_t>(d) : n);
-        break;
-      default:
-        static_cast<uint8_t*>(y)[i] = static_cast<uint8_t>(real ? static_cast<int64_t>(d) : n);
-    }
-  }
-};
-WATTLE_HD __nv_bfloat16 half_of(float x, __nv_bfloat16) { return __float2bfloat16_rn(x); }
-WATTLE_HD __half half_of(float x, __half) { return __float2half_rn(x); }
-WATTLE_HD float largest(__nv_bfloat16) { return 3.38953138925153547590470800371487867e38f; }
-WATTLE_HD float largest(__half) { return 65504.0f; }
-// To the nearest, ties to even; what lies beyond the largest number becomes it if `saturate`.
-template <class H>
-struct ToHalf {
-  bool saturate;
-  template <class T>
-  WATTLE_HD H operator()(T x) const {
-    const float top = largest(H{}), v = static_cast<float>(x);
-    if (saturate && v > top) return half_of(top, H{});
-    if (saturate && v < -top) return half_of(-top, H{});
-    return half_of(v, H{});
-  }
-};
-template <class T>
-struct FromHalf {
-  template <class H>
-  WATTLE_HD T operator()(H x) const {
-    return static_cast<T>(static_cast<float>(x));
-  }
-};
 struct Copy {
   template <class T>
   WATTLE_HD T operator()(T x) const {
@@ -319,43 +251,6 @@ WATTLE_DEVICE_OP(contiguous) {
     using T = typename decltype(t)::type;
     return map<T, T>(l, Copy{});
   });
-}
-// bf16 and fp16 on one side, f32 or f64 on the other.
-static const char* cast_halves(const Launch& l) {
-  if (says(l, "rounding", "stochastic"))
-    return fail("rounding by chance has no device code; cast on the host");
-  const bool saturate = integer(l, "saturate") != 0;
-  const auto run = [&](auto half, auto wide) {
-    using H = typename decltype(half)::type;
-    using W = typename decltype(wide)::type;
-    if (l.in[0].dtype == l.out[0].dtype) return map<H, H>(l, Copy{});
-    if (l.in[0].dtype == bf16 || l.in[0].dtype == fp16) return map<W, H>(l, FromHalf<W>{});
-    return map<H, W>(l, ToHalf<H>{saturate});
-  };
-  const int32_t in = l.in[0].dtype, out = l.out[0].dtype;
-  const auto is_half = [](int32_t t) { return t == bf16 || t == fp16; };
-  if (is_half(in) && is_half(out) && in != out)
-    return fail("bf16 and fp16 are cast by way of f32 here");
-  const int32_t half = is_half(in) ? in : out;
-  return floating(l,
-                  is_half(in) && is_half(out) ? int32_t{f32}
-                  : is_half(in)               ? out
-                                              : in,
-                  [&](auto wide) {
-                    return half == bf16 ? run(Tag<__nv_bfloat16>{}, wide)
-                                        : run(Tag<__half>{}, wide);
-                  });
-}
-WATTLE_DEVICE_OP(cast) {
-  bool halves = false;
-  for (const int32_t t : {l.in[0].dtype, l.out[0].dtype}) {
-    if (t > fp16) return cast_codes(l);
-    halves = halves || t == bf16 || t == fp16;
-  }
-  if (halves) return cast_halves(l);
-  const View* const operand[] = {&l.in[0]};
-  return each(l.out[0].numel, Convert{l.in[0].dtype, l.out[0].dtype, l.in[0].data, l.out[0].data,
-                                      broadcast<1>(l.out[0], operand)});
 }
 
 }  // namespace wattle::device

@@ -93,8 +93,32 @@ Batches batches(const Launch& l) {
 
 }  // namespace
 
+// Every product of a batch, with sums that are no floats'.
+static const char* exact(const Launch& l, const Gemm& g) {
+  const int64_t bytes = element_bytes(g.dtype);
+  for (int64_t b = 0; b < g.batch; ++b) {
+    const auto at = [&](const Matrix& x) {
+      return static_cast<const char*>(x.p) + b * x.batch_step * bytes;
+    };
+    const ExactProduct p{g.m,
+                         g.n,
+                         g.k,
+                         at(g.a),
+                         g.a.row,
+                         g.a.col,
+                         at(g.b),
+                         g.b.row,
+                         g.b.col,
+                         g.bias,
+                         static_cast<char*>(g.c) + b * g.c_step * bytes,
+                         g.n,
+                         1};
+    if (const char* e = exact_product(l, p)) return e;
+  }
+  return nullptr;
+}
+
 WATTLE_DEVICE_OP_WITH_HALVES(matmul) {
-  if (const char* e = float_sums(l)) return e;
   Gemm g;
   int64_t k = 0;
   as_matrix(l.in[0], integer(l, "transpose_a"), true, &g.a, &g.m, &g.k);
@@ -109,10 +133,7 @@ WATTLE_DEVICE_OP_WITH_HALVES(matmul) {
   g.b.batch_step = b.rank ? b.b[b.rank - 1] : 0;
   g.batch = b.rank ? b.size[b.rank - 1] : 1;
   if (b.count == 0) return nullptr;
-  const int64_t bytes = g.dtype == f32 || g.dtype == i32     ? 4
-                        : g.dtype == f64 || g.dtype == i64   ? 8
-                        : g.dtype == bf16 || g.dtype == fp16 ? 2
-                                                             : 1;
+  const int64_t bytes = element_bytes(g.dtype);
   const Gemm first = g;
   for (int64_t outer = 0; outer < b.count / g.batch; ++outer) {
     int64_t left = outer, oa = 0, ob = 0;
@@ -124,14 +145,13 @@ WATTLE_DEVICE_OP_WITH_HALVES(matmul) {
     g.a.p = static_cast<const char*>(first.a.p) + oa * bytes;
     g.b.p = static_cast<const char*>(first.b.p) + ob * bytes;
     g.c = static_cast<char*>(first.c) + outer * g.batch * g.c_step * bytes;
-    if (const char* e = product(l, g)) return e;
+    if (const char* e = float_sums(l) ? product(l, g) : exact(l, g)) return e;
   }
   return nullptr;
 }
 
 // y [rows, n] = x [rows, k] w^T [k, n] + b
 WATTLE_DEVICE_OP_WITH_HALVES(linear) {
-  if (const char* e = float_sums(l)) return e;
   const View &x = l.in[0], &w = l.in[1];
   Gemm g;
   g.n = w.size[0], g.k = w.size[1];
@@ -143,7 +163,7 @@ WATTLE_DEVICE_OP_WITH_HALVES(linear) {
   g.bias = has(l, 2) ? l.in[2].data : nullptr;
   g.dtype = x.dtype;
   g.math = l.math;
-  return product(l, g);
+  return float_sums(l) ? product(l, g) : exact(l, g);
 }
 
 }  // namespace wattle::device

@@ -6,7 +6,6 @@
 
 #include "core/codec.h"
 #include "core/error.h"
-#include "core/rng.h"
 #include "quant/block_scale.h"
 #include "quant/elements.h"
 #include "quant/lane_loops.h"
@@ -17,36 +16,6 @@ namespace wattle::quant {
 namespace {
 
 constexpr int64_t chunk = 512;  // numbers; a multiple of every block
-
-// What rounding x to y did, for the paths that do not keep count as they go.
-template <class E>
-void count(double x, uint32_t code, CastStats& s) {
-  const double y = E::decode(code);
-  if (std::isnan(y)) ++s.nar;
-  else if (y != x) {
-    ++s.inexact;
-    const double m = std::fabs(y);
-    s.to_max += m >= E::max() ? 1 : 0;
-    s.to_min += m == E::min_positive() ? 1 : 0;
-    s.to_zero += m == 0 ? 1 : 0;
-  }
-}
-
-// One number by the reference: to nearest, or by chance between the two neighbours.
-template <class E>
-uint32_t encode_one(double x, const EncodeOptions& o, uint64_t i) {
-  const Saturate saturate = o.saturate ? Saturate::on : Saturate::off;
-  const uint32_t nearest = E::encode(x, saturate);
-  const double y = E::decode(nearest);
-  if (o.rounding == Rounding::nearest || y == x || !std::isfinite(y)) return nearest;
-  uint32_t other = 0;
-  if (!E::step(nearest, x > y, other)) return nearest;
-  const double v = E::decode(other);
-  if (!std::isfinite(v)) return nearest;
-  // By values, not by codes: where exponent bits are cut, codes are not evenly spaced.
-  const double p = (x - y) / (v - y);
-  return double{uniform_at(o.seed, o.first + i)} < p ? other : nearest;
-}
 
 template <class E>
 void refuse_nan(double x) {
@@ -63,7 +32,7 @@ CastStats encode_scalar(const T* x, void* codes, int64_t n, const EncodeOptions&
     refuse_nan<E>(v);
     const uint32_t code = encode_one<E>(v, o, static_cast<uint64_t>(i));
     c[i] = static_cast<Code>(code);
-    count<E>(v, code, s);
+    count_rounding<E>(v, code, s);
   }
   return s;
 }
@@ -220,7 +189,7 @@ CastStats encode_blocks(const T* x, void* bytes, int64_t n, const EncodeOptions&
     for (int64_t i = 0; i < m && !std::isnan(step); ++i) {
       const double v = static_cast<double>(x[at + i]), scaled = step > 0 ? v / step : 0.0;
       codes[i] = static_cast<uint8_t>(encode_one<E>(scaled, o, static_cast<uint64_t>(at + i)));
-      if (step > 0) count<E>(scaled, codes[i], s);
+      if (step > 0) count_rounding<E>(scaled, codes[i], s);
       else if (v != 0) ++s.inexact, ++s.to_zero;
     }
     pack<B::bits>(codes, b + 1, B::block);

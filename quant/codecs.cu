@@ -1,6 +1,7 @@
 // Device code of casts from and to codes: the scalar references of quant/elements.h, a thread for
 // every number that is decoded and for every number, byte or block that is encoded. Between two
-// coded types numbers travel as f64, so that they are rounded once.
+// coded types numbers travel as f64, so that they are rounded once. What that does to them is added
+// to the call's counts.
 #include "core/cuda/each.cuh"
 #include "quant/elements.h"
 
@@ -71,10 +72,14 @@ struct Decode {
 };
 struct Encode {
   double x;
-  Saturate saturate;
+  const EncodeOptions& options;
+  uint64_t i;
+  CastStats& stats;
   template <class E>
   WATTLE_BOTH uint32_t operator()(E) const {
-    return E::encode(x, saturate);
+    const uint32_t code = quant::encode_one<E>(x, options, i);
+    quant::count_rounding<E>(x, code, stats);
+    return code;
   }
 };
 WATTLE_BOTH double scale_value(const Format& f, uint8_t scale) {
@@ -113,15 +118,23 @@ struct FromCodes {
   }
 };
 
-// One block: one number, some that share bytes, or some under a scale.
+// Blocks: one number each, some that share bytes, or some under a scale. A fold of what rounding
+// did to them.
 template <class T>
 struct ToCodes {
+  using Acc = CastStats;
   Format f;
   Rows rows;
-  Saturate saturate;
-  ScaleRule rule;
+  EncodeOptions options;
   const T* x;
   uint8_t* codes;
+  CastStats* counts;
+
+  WATTLE_BOTH CastStats start() const { return {}; }
+  WATTLE_BOTH void merge(CastStats& a, const CastStats& b) const { a += b; }
+  WATTLE_BOTH void store(int64_t, const CastStats& a) const {
+    if (counts) *counts += a;
+  }
 
   WATTLE_BOTH uint8_t scale_of(const T* from, int64_t m) const {
     double amax = 0;
@@ -134,7 +147,7 @@ struct ToCodes {
     if (f.type == nvfp4)
       return static_cast<uint8_t>(
           quant::e4m3_format::encode(amax / quant::e2m1_format::max(), Saturate::on));
-    return element(f.element, MxScale{amax, rule});
+    return element(f.element, MxScale{amax, options.scale_rule});
   }
   struct MxScale {
     double amax;
@@ -150,21 +163,39 @@ struct ToCodes {
   template <class E>
   struct HasFormat<E, std::void_t<typename E::Format>> : std::true_type {};
 
-  WATTLE_BOTH void operator()(int64_t u) const {
+  WATTLE_BOTH uint32_t code_of(double v, double step, uint64_t i, CastStats& stats) const {
+    if (f.type == spike) {  // the nearer of 0 and 1
+      const bool one = v > 0.5;
+      stats.nar += v != v;
+      if (v == v && v != one) {
+        ++stats.inexact;
+        stats.to_max += one, stats.to_min += one, stats.to_zero += !one;
+      }
+      return one;
+    }
+    if (step > 0) return element(f.element, Encode{v / step, options, i, stats});
+    if (v != 0) ++stats.inexact, ++stats.to_zero;
+    return 0;
+  }
+  WATTLE_BOTH void take(CastStats& stats, int64_t, int64_t u) const {
     const int64_t row = u / rows.blocks(f), block = u - row * rows.blocks(f);
     const T* const from = x + row * rows.n + block * f.block;
     const int64_t left = rows.n - block * f.block, m = left < f.block ? left : f.block;
+    stats.n += m;
     uint8_t* to = codes + u * f.bytes;
     for (int b = 0; b < f.bytes; ++b) to[b] = 0;
     double step = 1;
     if (f.scaled) {
       *to = scale_of(from, m);
       step = scale_value(f, *to++);
-      if (step != step) return;  // the whole block is not a number
+      if (step != step) {  // the whole block is not a number
+        stats.nar += m;
+        return;
+      }
     }
     for (int64_t i = 0; i < m; ++i) {
-      const double v = step > 0 ? static_cast<double>(from[i]) / step : 0;
-      const uint32_t code = f.type == spike ? v > 0.5 : element(f.element, Encode{v, saturate});
+      const double v = static_cast<double>(from[i]);
+      const uint32_t code = code_of(v, step, static_cast<uint64_t>(from - x + i), stats);
       const int64_t at = i * f.bits, byte = at >> 3;
       const uint64_t bits = uint64_t{code} << (at & 7);
       for (int64_t b = 0; b <= (at + f.bits - 1) / 8 - byte; ++b)
@@ -173,37 +204,61 @@ struct ToCodes {
   }
 };
 
+// A number that is none, which a device cannot stop at.
+template <class T>
+struct CountNan {
+  using Acc = int64_t;
+  const T* x;
+  int64_t* found;
+  WATTLE_BOTH int64_t start() const { return 0; }
+  WATTLE_BOTH void take(int64_t& a, int64_t, int64_t i) const { a += x[i] != x[i]; }
+  WATTLE_BOTH void merge(int64_t& a, int64_t b) const { a += b; }
+  WATTLE_BOTH void store(int64_t, int64_t a) const { *found = a; }
+};
+template <class T>
+const char* refuse_nan(const T* x, int64_t n) {
+  if (capturing()) return fail("a type without a code for NaN cannot be cast to in a graph");
+  const Scratch found(8);
+  if (!found) return fail("out of memory for a count");
+  if (const char* const e = fold(1, n, CountNan<T>{x, found.as<int64_t>()})) return e;
+  int64_t here = 0;
+  if (const char* const e = copy_out(&here, found.as<void>(), 8)) return e;
+  return here == 0 ? nullptr : fail("found NaN, which the type has no code for");
+}
+
 template <class T>
 const char* decode_all(const View& from, void* to) {
   return each(from.numel,
               FromCodes<T>{format(from.dtype), Rows(from), static_cast<const uint8_t*>(from.data),
                            static_cast<T*>(to)});
 }
+EncodeOptions options_of(const Launch& l) {
+  EncodeOptions o;
+  o.saturate = integer(l, "saturate") != 0;
+  o.rounding = says(l, "rounding", "stochastic") ? Rounding::stochastic : Rounding::nearest;
+  o.scale_rule = says(l, "scale_rule", "ceil")   ? ScaleRule::ceil
+                 : says(l, "scale_rule", "even") ? ScaleRule::even
+                                                 : ScaleRule::floor;
+  o.seed = static_cast<uint64_t>(integer(l, "seed"));
+  return o;
+}
 template <class T>
 const char* encode_all(const Launch& l, const void* from) {
   const View& to = l.out[0];
-  // A device cannot stop a call for a number that is none, and these have no code for it.
+  const T* const x = static_cast<const T*>(from);
   for (const int32_t t : {fp6_e3m2, fp6_e2m3, fp4_e2m1, int4})
-    if (to.dtype == t) return fail("a type without a code for NaN is cast to on the host");
-  if (says(l, "rounding", "stochastic"))
-    return fail("rounding by chance has no device code; cast on the host");
-  const ScaleRule rule = says(l, "scale_rule", "ceil")   ? ScaleRule::ceil
-                         : says(l, "scale_rule", "even") ? ScaleRule::even
-                                                         : ScaleRule::floor;
+    if (to.dtype == t)
+      if (const char* const e = refuse_nan(x, to.numel)) return e;
+  if (to.dtype == spike && says(l, "rounding", "stochastic"))
+    return fail("rounding: found stochastic, expected nearest for spike");
   const Format f = format(to.dtype);
   const Rows rows(to);
-  return each(rows.count * rows.blocks(f),
-              ToCodes<T>{f, rows, integer(l, "saturate") ? Saturate::on : Saturate::off, rule,
-                         static_cast<const T*>(from), static_cast<uint8_t*>(to.data)});
+  return fold(1, rows.count * rows.blocks(f),
+              ToCodes<T>{f, rows, options_of(l), x, static_cast<uint8_t*>(to.data), l.rounding});
 }
 
 const char* cast(const Launch& l) {
   const View &x = l.in[0], &y = l.out[0];
-  const auto plain = [](int32_t t) { return t == f32 || t == f64; };
-  const auto coded = [](int32_t t) { return t >= bf16; };
-  for (const int32_t t : {x.dtype, y.dtype})
-    if (!plain(t) && !coded(t))
-      return fail("codes are cast from and to f32, f64 and other codes; dtype number %d found", t);
   if (x.numel == 0) return nullptr;
   if (y.dtype == f32) return decode_all<float>(x, y.data);
   if (y.dtype == f64) return decode_all<double>(x, y.data);

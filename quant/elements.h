@@ -1,6 +1,7 @@
 // The scalar references under one interface, for code that serves every format: encode, decode, the
 // neighbouring code, and what the format can hold.
 #pragma once
+#include "core/philox.h"
 #include "quant/block_math.h"
 #include "quant/posit.h"
 
@@ -109,5 +110,36 @@ struct ScaleElement {
     return true;
   }
 };
+
+/// One number by the reference: to nearest, or by chance between the two neighbours. `i`: which
+/// number of the cast it is.
+template <class E>
+WATTLE_BOTH uint32_t encode_one(double x, const EncodeOptions& o, uint64_t i) {
+  const uint32_t nearest = E::encode(x, o.saturate ? Saturate::on : Saturate::off);
+  const double y = E::decode(nearest);
+  if (o.rounding == Rounding::nearest || y == x || !std::isfinite(y)) return nearest;
+  uint32_t other = 0;
+  if (!E::step(nearest, x > y, other)) return nearest;
+  const double v = E::decode(other);
+  if (!std::isfinite(v)) return nearest;
+  // By values, not by codes: where exponent bits are cut, codes are not evenly spaced.
+  const double p = (x - y) / (v - y);
+  return double{uniform_at(o.seed, o.first + i)} < p ? other : nearest;
+}
+
+/// Adds what rounding x to `code` did to it.
+template <class E>
+WATTLE_BOTH void count_rounding(double x, uint32_t code, CastStats& s) {
+  const double y = E::decode(code);
+  if (std::isnan(y)) {
+    ++s.nar;
+  } else if (y != x) {
+    ++s.inexact;
+    const double m = std::fabs(y);
+    s.to_max += m >= E::max() ? 1 : 0;
+    s.to_min += m == E::min_positive() ? 1 : 0;
+    s.to_zero += m == 0 ? 1 : 0;
+  }
+}
 
 }  // namespace wattle::quant

@@ -24,9 +24,10 @@ struct QParams {
 /// nothing gets the scale 1.1920929e-07 (PyTorch's eps).
 QParams choose_qparams_affine(const std::vector<double>& min, const std::vector<double>& max,
                               Mapping mapping, const AffineAttr& attr);
-/// The ops of quant/ops.h with these parameters.
+/// The ops of quant/ops.h with these parameters, which follow x to its device.
 inline Tensor quantize(const Tensor& x, const QParams& p) {
-  return quantize_affine(x, p.scale, p.zero_point, p.attr);
+  const Device where = x.device();
+  return quantize_affine(x, p.scale.to(where), p.zero_point.to(where), p.attr);
 }
 inline Tensor fake_quantize(const Tensor& x, const QParams& p) {
   const Device where = x.device();

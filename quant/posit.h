@@ -52,7 +52,7 @@ struct Posit {
   /// The word as a signed integer: posits are ordered as these are, NaR below all.
   int32_t ordered() const { return static_cast<int32_t>(uint32_t{bits} << (32 - N)) >> (32 - N); }
 
-  friend bool operator==(Posit a, Posit b) { return a.bits == b.bits; }
+  WATTLE_BOTH friend bool operator==(Posit a, Posit b) { return a.bits == b.bits; }
   friend bool operator<(Posit a, Posit b) { return a.ordered() < b.ordered(); }
   WATTLE_BOTH friend Posit operator-(Posit a) { return of(~uint32_t{a.bits} + 1); }
 };
@@ -71,7 +71,7 @@ WATTLE_BOTH PositParts Posit<N, ES>::unpack() const {
   const uint32_t magnitude = (p.negative ? ~uint32_t{bits} + 1 : uint32_t{bits}) & mask;
   const uint64_t body = uint64_t{magnitude} << (64 - N + 1);  // without the sign, at the top
   const bool ones = body >> 63;
-  const int run = leading_zeros(ones ? ~body : body);
+  const int run = wattle::leading_zeros(ones ? ~body : body);
   const int k = ones ? run - 1 : -run;
   const uint64_t rest = body << (run + 1);
   const int e = ES == 0 ? 0 : static_cast<int>(rest >> (64 - (ES == 0 ? 1 : ES)));
@@ -127,13 +127,65 @@ WATTLE_BOTH double Posit<N, ES>::to_double() const {
 }
 
 // ---- arithmetic on parts: exact, or with the sticky bit set -----------------------------------
-PositParts add(const PositParts& a, const PositParts& b);
-PositParts multiply(const PositParts& a, const PositParts& b);
+namespace parts {
+
+WATTLE_BOTH inline PositParts not_real() {
+  PositParts p;
+  p.nar = true;
+  return p;
+}
+WATTLE_BOTH inline PositParts nothing() {
+  PositParts p;
+  p.zero = true;
+  return p;
+}
+
+// +-sum 2^(scale - 125), its top 64 bits kept.
+WATTLE_BOTH inline PositParts normalised(bool negative, int scale, uint128 sum, bool sticky) {
+  if (sum == 0) return nothing();
+  const auto high = static_cast<uint64_t>(sum >> 64);
+  const int zeros =
+      high ? wattle::leading_zeros(high) : 64 + wattle::leading_zeros(static_cast<uint64_t>(sum));
+  sum <<= zeros;
+  PositParts p;
+  p.negative = negative;
+  p.scale = scale + 2 - zeros;
+  p.frac = static_cast<uint64_t>(sum >> 64);
+  p.sticky = sticky || static_cast<uint64_t>(sum) != 0;
+  return p;
+}
+
+}  // namespace parts
+
+WATTLE_BOTH inline PositParts add(const PositParts& a, const PositParts& b) {
+  if (a.nar || b.nar) return parts::not_real();
+  if (a.zero) return b;
+  if (b.zero) return a;
+  const bool swap = b.scale > a.scale || (b.scale == a.scale && b.frac > a.frac);
+  const PositParts &big = swap ? b : a, &small = swap ? a : b;
+  const int distance = big.scale - small.scale;
+  const uint128 x = uint128{big.frac} << 62;
+  uint128 y = uint128{small.frac} << 62;
+  const uint128 all = y;
+  y = distance < 128 ? y >> distance : 0;
+  // What is shifted out stays as a last bit: there are zeros enough above it for the rounding.
+  if (distance >= 128 || y << distance != all) y |= 1;
+  return parts::normalised(big.negative, big.scale, a.negative == b.negative ? x + y : x - y,
+                           false);
+}
+
+WATTLE_BOTH inline PositParts multiply(const PositParts& a, const PositParts& b) {
+  if (a.nar || b.nar) return parts::not_real();
+  if (a.zero || b.zero) return parts::nothing();
+  // frac frac 2^-126 lies in [1, 4)
+  return parts::normalised(a.negative != b.negative, a.scale + b.scale - 1,
+                           uint128{a.frac} * b.frac, false);
+}
 PositParts divide(const PositParts& a, const PositParts& b);  ///< x / 0 is NaR
 PositParts square_root(const PositParts& a);                  ///< of a negative number: NaR
 
 template <int N, int ES>
-Posit<N, ES> operator+(Posit<N, ES> a, Posit<N, ES> b) {
+WATTLE_BOTH Posit<N, ES> operator+(Posit<N, ES> a, Posit<N, ES> b) {
   return Posit<N, ES>::pack(add(a.unpack(), b.unpack()));
 }
 template <int N, int ES>
@@ -141,7 +193,7 @@ Posit<N, ES> operator-(Posit<N, ES> a, Posit<N, ES> b) {
   return a + -b;
 }
 template <int N, int ES>
-Posit<N, ES> operator*(Posit<N, ES> a, Posit<N, ES> b) {
+WATTLE_BOTH Posit<N, ES> operator*(Posit<N, ES> a, Posit<N, ES> b) {
   return Posit<N, ES>::pack(multiply(a.unpack(), b.unpack()));
 }
 template <int N, int ES>

@@ -107,8 +107,12 @@ Cost executes(Ins in, const Cost& declared, const void* attr) {
 
 template <class Attr>
 void add(const char* op, void (*run)(Ins, Outs, const void*)) {
-  coded::register_kernel(
-      {.op = op, .name = "posit", .when = wanted<Attr>, .run = run, .executes = executes<Attr>});
+  coded::register_kernel({.op = op,
+                          .name = "posit",
+                          .when = wanted<Attr>,
+                          .run = run,
+                          .executes = executes<Attr>,
+                          .on_device = true});
 }
 
 const bool registered = [] {

@@ -2,7 +2,6 @@
 // whatever their order. 16 N bits in two's complement, last bit worth minpos^2.
 #pragma once
 #include <array>
-#include <bit>
 
 #include "quant/posit.h"
 
@@ -13,35 +12,35 @@ template <int N, int ES = 2>
 class Quire {
  public:
   using P = Posit<N, ES>;
-  void clear() { *this = Quire(); }
-  bool is_nar() const { return nar_; }
-  void add_product(P a, P b) { accumulate(multiply(a.unpack(), b.unpack())); }
-  void subtract_product(P a, P b) { add_product(-a, b); }
-  void add(P a) { accumulate(a.unpack()); }
-  void subtract(P a) { add(-a); }
-  void add(const Quire& q) {
+  WATTLE_BOTH void clear() { *this = Quire(); }
+  WATTLE_BOTH bool is_nar() const { return nar_; }
+  WATTLE_BOTH void add_product(P a, P b) { accumulate(multiply(a.unpack(), b.unpack())); }
+  WATTLE_BOTH void subtract_product(P a, P b) { add_product(-a, b); }
+  WATTLE_BOTH void add(P a) { accumulate(a.unpack()); }
+  WATTLE_BOTH void subtract(P a) { add(-a); }
+  WATTLE_BOTH void add(const Quire& q) {
     nar_ = nar_ || q.nar_;
     add_words(q.words_);
   }
-  void negate();
-  P to_posit() const;  ///< rounds once
+  WATTLE_BOTH void negate();
+  WATTLE_BOTH P to_posit() const;  ///< rounds once
 
  private:
   static constexpr int word_count = 16 * N / 64;
   static constexpr int last_bit = -2 * P::max_scale;  ///< power of two
   using Words = std::array<uint64_t, word_count>;     // lowest first
-  bool negative() const { return words_[word_count - 1] >> 63; }
-  void accumulate(const PositParts& p);
-  void add_words(const Words& w);
+  WATTLE_BOTH bool negative() const { return words_[word_count - 1] >> 63; }
+  WATTLE_BOTH void accumulate(const PositParts& p);
+  WATTLE_BOTH void add_words(const Words& w);
   Words words_{};
   bool nar_ = false;
 };
 
 template <int N, int ES>
-void Quire<N, ES>::accumulate(const PositParts& p) {
+WATTLE_BOTH void Quire<N, ES>::accumulate(const PositParts& p) {
   nar_ = nar_ || p.nar;
   if (p.nar || p.zero) return;
-  const int zeros = std::countr_zero(p.frac);
+  const int zeros = trailing_zeros(p.frac);
   const uint64_t m = p.frac >> zeros;
   const int at = p.scale - 63 + zeros - last_bit;  // >= 0: nothing lies below minpos^2
   Words w{};
@@ -56,7 +55,7 @@ void Quire<N, ES>::accumulate(const PositParts& p) {
 }
 
 template <int N, int ES>
-void Quire<N, ES>::add_words(const Words& w) {
+WATTLE_BOTH void Quire<N, ES>::add_words(const Words& w) {
   const bool before = negative(), other = w[word_count - 1] >> 63;
   uint64_t carry = 0;
   for (size_t i = 0; i < words_.size(); ++i) {
@@ -68,7 +67,7 @@ void Quire<N, ES>::add_words(const Words& w) {
 }
 
 template <int N, int ES>
-void Quire<N, ES>::negate() {
+WATTLE_BOTH void Quire<N, ES>::negate() {
   uint64_t carry = 1;
   for (uint64_t& w : words_) {
     const uint128 sum = uint128{~w} + carry;
@@ -78,7 +77,7 @@ void Quire<N, ES>::negate() {
 }
 
 template <int N, int ES>
-Posit<N, ES> Quire<N, ES>::to_posit() const {
+WATTLE_BOTH Posit<N, ES> Quire<N, ES>::to_posit() const {
   if (nar_) return P::nar();
   Quire magnitude = *this;
   if (negative()) magnitude.negate();
@@ -88,7 +87,7 @@ Posit<N, ES> Quire<N, ES>::to_posit() const {
   p.zero = top < 0;
   if (p.zero) return P::pack(p);
   const auto word = [&](int i) { return i < 0 ? 0 : magnitude.words_[static_cast<size_t>(i)]; };
-  const int zeros = std::countl_zero(word(top));
+  const int zeros = wattle::leading_zeros(word(top));
   p.negative = negative();
   p.scale = top * 64 + 63 - zeros + last_bit;
   p.frac = zeros ? word(top) << zeros | word(top - 1) >> (64 - zeros) : word(top);

@@ -1,5 +1,7 @@
 // Device code of spiking neurons: a thread a neuron, all steps in one launch, the state in a
 // register. The equations are those of snn/neuron_rule.h and snn/neuron_grad.h, as written.
+#include <algorithm>
+
 #include "snn/surrogate.cuh"
 
 namespace wattle::device {
@@ -162,11 +164,26 @@ struct FireGrad {
   WATTLE_HD void operator()(int64_t i) const { gu[i] = g[i] * surrogate(u[i]); }
 };
 
-}  // namespace
+// f as if result 0 were numbers like operand 0, packed to bits afterwards.
+template <class F>
+const char* packed(const Launch& l, F f) {
+  View results[max_operands];
+  std::copy_n(l.out, l.outs, results);
+  results[0].dtype = l.in[0].dtype;
+  const Scratch numbers(results[0].numel * element_bytes(results[0].dtype));
+  if (!numbers)
+    return fail("out of memory for %lld spikes", static_cast<long long>(results[0].numel));
+  results[0].data = numbers.as<void>();
+  Launch first = l, pack;
+  first.out = results;
+  if (const char* const e = f(first)) return e;
+  pack.in = results, pack.ins = 1;
+  pack.out = l.out, pack.outs = 1;
+  return cast_codes(pack);
+}
 
-WATTLE_DEVICE_OP(neuron) {
-  if (l.out[0].dtype != l.in[0].dtype)
-    return fail("packed spikes have no device code yet; leave the attribute out at the dtype of x");
+const char* forward(const Launch& l) {
+  if (l.out[0].dtype != l.in[0].dtype) return packed(l, forward);
   const int64_t steps = integer(l, "steps"), n = l.out[1].numel;
   return floating(l, l.in[0].dtype, [&](auto t) {
     using T = typename decltype(t)::type;
@@ -175,6 +192,10 @@ WATTLE_DEVICE_OP(neuron) {
                               in<T>(l, 0), in<T>(l, 1), out<T>(l, 0), out<T>(l, 1), out<T>(l, 2)});
   });
 }
+
+}  // namespace
+
+WATTLE_DEVICE_OP(neuron) { return forward(l); }
 WATTLE_DEVICE_OP(neuron_grad) {
   const int64_t n = l.out[1].numel, steps = l.in[3].size[0];
   return floating(l, l.in[3].dtype, [&](auto t) -> const char* {

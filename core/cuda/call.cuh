@@ -47,11 +47,25 @@ inline double number(const Launch& l, const char* name) { return field(l, name).
 inline bool says(const Launch& l, const char* name, const char* text) {
   return !std::strcmp(field(l, name).text, text);
 }
-/// Null, or that the sums that are asked for are none of floats.
-inline const char* float_sums(const Launch& l) {
+/// Whether the sums that are asked for are those of floats.
+inline bool float_sums(const Launch& l) {
   const char* const mode = field(l, "accumulate").text;
-  return !*mode || !std::strcmp(mode, "f32") ? nullptr
-                                             : fail("accumulate=%s has no device code", mode);
+  return !*mode || !std::strcmp(mode, "f32");
+}
+/// Bytes of a code or number of a type whose elements stand apart.
+inline int64_t element_bytes(int32_t dtype) {
+  switch (dtype) {
+    case f64:
+    case i64: return 8;
+    case f32:
+    case i32:
+    case posit32: return 4;
+    case bf16:
+    case fp16:
+    case posit16:
+    case posit16_es1: return 2;
+    default: return 1;
+  }
 }
 inline bool has(const Launch& l, int i) { return i < l.ins && l.in[i].data; }
 template <class T>

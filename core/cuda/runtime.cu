@@ -212,6 +212,11 @@ void set_codes_cast(Function cast) { state().codes_cast = cast; }
 const char* cast_codes(const Launch& l) {
   return state().codes_cast ? state().codes_cast(l) : fail("casts of codes are not built in");
 }
+void set_exact_product(ExactFunction f) { state().exact_product = f; }
+const char* exact_product(const Launch& l, const ExactProduct& p) {
+  return state().exact_product ? state().exact_product(l, p)
+                               : fail("products of codes are not built in");
+}
 bool capturing() { return state().capturing != nullptr; }
 void* allocate_forever(int64_t bytes) { return fresh(bytes); }
 
@@ -233,6 +238,9 @@ const char* copy_out(void* to, const void* from, int64_t n) {
 void* allocate(int64_t bytes) {
   State& s = state();
   const int64_t size = size_class(bytes);
+  // What waits to be launched may read a block that is free already; kernels go behind it, so a
+  // fill has to.
+  if (s.poison) flush_pending();
   const std::lock_guard lock(s.mutex);
   Pool& pool = s.capturing ? s.capturing->pool : s.pool;
   void* p = nullptr;

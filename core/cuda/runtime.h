@@ -21,6 +21,21 @@ void set_flush(const char* (*flush)());
 /// Casts from and to codes, which another package brings (quant/codecs.cu).
 void set_codes_cast(Function cast);
 const char* cast_codes(const Launch& l);
+/// A matrix product of codes with sums that are no floats', which another package brings
+/// (quant/exact_products.cu). Strides in elements; bias [n] may be null.
+struct ExactProduct {
+  int64_t m, n, k;
+  const void* a;
+  int64_t a_row, a_col;
+  const void* b;
+  int64_t b_row, b_col;
+  const void* bias;
+  void* c;
+  int64_t c_row, c_col;
+};
+using ExactFunction = const char* (*)(const Launch&, const ExactProduct&);
+void set_exact_product(ExactFunction f);
+const char* exact_product(const Launch& l, const ExactProduct& p);
 /// From the pool; null when there is no memory left.
 void* allocate(int64_t bytes);
 void deallocate(void* p, int64_t bytes);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/cuda/runtime.h"
 #include "core/launch.h"
 
 namespace wattle::device {
@@ -46,6 +47,7 @@ struct State {
   Registration* ops = nullptr;
   const char* (*flush)() = nullptr;
   Function codes_cast = nullptr;
+  ExactFunction exact_product = nullptr;
 };
 State& state();
 
