@@ -51,5 +51,11 @@ part closure 60 "$wattle" bench closure --batch 128 --seconds 0.5 --json
 # The study, on both data sets.
 [ -n "$fashion" ] && part fashion 110 "$wattle" study layers --device cuda --data-dir "$fashion" --seeds "${SEEDS:-2}" --epochs 3 --replay 1.5 --out "$out/fashion"
 [ -n "$cifar" ] && part cifar 110 "$wattle" study layers --device cuda --dataset cifar10 --data-dir "$cifar" --nets cnn --rows 20000 --seeds "${SEEDS:-2}" --epochs 2 --replay 1.5 --out "$out/cifar"
+# The other studies, small: that they run there, and where their joules come from.
+if [ -n "$fashion" ]; then
+  part formats 40 "$wattle" study formats --device cuda --data-dir "$fashion" --nets cnn31 --rows 6000 --epochs 1 --seeds 1 --precisions f32,bf16,fp16,posit16,int8_qat --out "$out/formats"
+  part snn 40 "$wattle" study snn --device cuda --data-dir "$fashion" --rows 6000 --epochs 1 --seeds 1 --steps 2 --rate-weight 0 --lrs 3e-3 --sample 50 --out "$out/snn"
+fi
+part moe 40 "$wattle" study moe --device cuda --arms dense2,switch,auxfree --text python --seeds 1 --tokens 200000 --validation-tokens 20000 --out "$out/moe"
 python3 "$root/bench/gpu_results.py" "$out" "$commit"
 lap all $?

@@ -19,9 +19,11 @@ inline data::Dataset rows_of(const data::Dataset& d, int64_t begin, int64_t end)
 inline double accuracy_of(nn::Module& net, const data::Dataset& d, int64_t batch = 250) {
   const NoRecord off;
   data::DataLoader loader(d, {.batch = batch, .shuffle = false});
+  const nn::StateDict state = net.state_dict();
+  const Device device = state.empty() ? cpu : state.front().tensor.device();
   int64_t right = 0;
   for (const data::Batch& b : loader) {
-    const auto guess = argmax(net(to_float(b.images)), 1).values<int64_t>();
+    const auto guess = argmax(net(to_float(b.images.to(device))), 1).values<int64_t>();
     const auto truth = b.labels.values<int64_t>();
     for (size_t i = 0; i < truth.size(); ++i) right += guess[i] == truth[i];
   }

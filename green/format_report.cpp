@@ -8,6 +8,7 @@
 #include "green/report_parts.h"
 #include "green/report_svg.h"
 #include "green/report_text.h"
+#include "green/run_device.h"
 #include "quant/formats.h"
 
 namespace wattle::green {
@@ -167,7 +168,7 @@ std::string format_study_html(const FormatStudy& s) {
              ", ", o.schedule, " schedule, ", o.seeds,
              " seeds; every precision starts from the same "
              "weights and sees the same batches. ",
-             escape_html(s.cpu), ", ", s.isa, ", ", s.threads,
+             escape_html(host_text(s.cpu, s.isa, s.device)), ", ", s.threads,
              s.threads == 1 ? " thread" : " threads", ".</p>\n");
   out += energy_paragraph(s, cells);
   out += "<section><h2>Where posits win and where they do not</h2>\n" + conclusions(cells, o.nets) +

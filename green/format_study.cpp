@@ -12,6 +12,7 @@
 #include "energy/format_hardware.h"
 #include "green/calibration.h"
 #include "green/energy_session.h"
+#include "green/run_device.h"
 #include "green/study.h"
 #include "green/trainer.h"
 
@@ -60,6 +61,7 @@ FormatRun train_one(Bench& b, const std::string& net, const std::string& precisi
   t.optimizer = o.optimizer, t.schedule = o.schedule;
   t.seed = static_cast<uint64_t>(seed);
   t.precision = precision;
+  t.device = o.device, t.math = o.math;
   Trainer trainer(t, b.split.train);
   counters().clear();
   EnergyRun measured;
@@ -79,7 +81,13 @@ FormatRun train_one(Bench& b, const std::string& net, const std::string& precisi
   r.loss_scale = trainer.scaler().scale();
   r.skipped = trainer.scaler().skipped();
   const bool qat = precision == "int8_qat";
-  if (qat) quant::quantize_(trainer.net(), {.to = "int8"}, trainer.input_ranges());
+  // Weights are quantised on the host, and run where they were trained.
+  const auto quantize = [&](auto&& ranges) {
+    trainer.net().to(cpu);
+    quant::quantize_(trainer.net(), {.to = "int8"}, ranges());
+    trainer.net().to(trainer.device());
+  };
+  if (qat) quantize([&] { return trainer.input_ranges(); });
   const auto test = [&](FormatRun& run) {
     const Evaluation e = trainer.evaluate(b.split.test);
     run.accuracy = e.accuracy, run.loss = e.loss;
@@ -89,8 +97,7 @@ FormatRun train_one(Bench& b, const std::string& net, const std::string& precisi
   if (precision == "f32") {  // the same net, quantised after its training
     FormatRun ptq = r;
     ptq.precision = "int8_ptq";
-    const quant::InputRanges ranges = calibrate(trainer.net(), b.split.train, "percentile");
-    quant::quantize_(trainer.net(), {.to = "int8"}, ranges);
+    quantize([&] { return calibrate(trainer.net(), b.split.train, "percentile"); });
     test(ptq);
     extra.push_back(ptq);
   }
@@ -108,7 +115,8 @@ void write(const FormatStudy& s) {
 // Settings that decide the figures; seeds may be added later.
 std::string settings(const FormatStudyOptions& o) {
   return str(o.dataset, ", ", o.epochs, " epochs, batch ", o.batch, ", rows ", o.rows, ", ",
-             o.optimizer, " ", o.lr, " ", o.schedule);
+             o.optimizer, " ", o.lr, " ", o.schedule,
+             o.device == "cpu" ? "" : str(", on ", o.device, ", products in ", o.math));
 }
 
 }  // namespace
@@ -118,6 +126,7 @@ FormatStudy run_format_study(const FormatStudyOptions& o, const std::atomic<bool
   for (const std::string& n : o.nets) check_net(spec_of(n), image_spec(o.dataset));
   for (const std::string& p : o.precisions) precision_from(p);
   if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
+  const Device device = open_device(o.device, o.math);
   FormatStudy s;
   const std::string path = o.out + "/study.json";
   if (access(path.c_str(), F_OK) == 0) {
@@ -128,11 +137,12 @@ FormatStudy run_format_study(const FormatStudyOptions& o, const std::atomic<bool
                             "\n  expected ", settings(o)));
   }
   s.options = o;
-  Bench b{o, data::load(o.dataset, o.data_dir), EnergySession(2)};
+  Bench b{o, data::load(o.dataset, o.data_dir), EnergySession(2, nullptr, device)};
   if (o.rows > 0) b.split.train = data::subset(b.split.train, o.rows, 0);
   s.cpu = b.energy.host().cpu;
   s.isa = simd::level_name(simd::level());
   s.energy = b.energy.sentence();
+  s.device = device_text(o.device, o.math);
   s.threads = num_threads();
   const int all = static_cast<int>(o.nets.size() * o.precisions.size()) * o.seeds;
   int done = 0;

@@ -20,6 +20,7 @@ struct FormatStudyOptions {
   int64_t batch = 100, rows = -1;
   double lr = 1e-3;
   std::string optimizer = "adam", schedule = "cosine";
+  std::string device = "cpu", math = "f32";  ///< as in TrainOptions
 };
 
 /// One training and its test. Precision "int8_ptq" is the net of "f32", quantised afterwards.
@@ -40,6 +41,7 @@ struct FormatRun {
 struct FormatStudy {
   FormatStudyOptions options;
   std::string cpu, isa, energy;  ///< where it ran, and what its joules are
+  std::string device = "cpu";    ///< or the GPU's name and how it computes products of f32 numbers
   int threads = 0;
   std::vector<FormatRun> runs;
 };

@@ -73,6 +73,9 @@ std::string format_study_json(const FormatStudy& s) {
          {"isa", s.isa},
          {"threads", s.threads},
          {"energy", s.energy},
+         {"device", s.device},
+         {"device_option", o.device},
+         {"math", o.math},
          {"runs", json::array()}};
   for (const FormatRun& r : s.runs) j["runs"].push_back(to_json(r));
   return j.dump(1) + "\n";
@@ -93,6 +96,8 @@ FormatStudy format_study_from_json(const std::string& text, const std::string& p
     o.optimizer = j.at("optimizer"), o.schedule = j.at("schedule");
     s.cpu = j.at("cpu"), s.isa = j.at("isa"), s.threads = j.at("threads");
     s.energy = j.at("energy");
+    s.device = j.value("device", "cpu");
+    o.device = j.value("device_option", "cpu"), o.math = j.value("math", "f32");
     for (const json& r : j.at("runs")) s.runs.push_back(run_from(r));
     return s;
   } catch (const json::exception& e) { throw io_error(str(path, ": ", e.what())); }

@@ -15,6 +15,7 @@
 #include "data/atomic_file.h"
 #include "data/bytes.h"
 #include "data/safetensors.h"
+#include "green/run_device.h"
 #include "green/uncounted.h"
 #include "moe/exchange.h"
 #include "moe/json_fields.h"
@@ -47,14 +48,18 @@ double LmEvaluation::max_vio() const {
 }
 
 LmTrainer::LmTrainer(const LmTrainOptions& o, std::shared_ptr<const TextStream> text)
-    : o_(o), text_(std::move(text)) {
+    : o_(o), device_(open_device(o.device, o.math)), text_(std::move(text)) {
   check(o);
+  if (device_.kind == DeviceKind::cuda && moe::world().size() > 1)
+    throw value_error(str("language model: device: found ", device_, " on ", moe::world().size(),
+                          " ranks, expected cpu, whose memory they exchange"));
   if (o.batch % moe::world().size() != 0)
     throw value_error(str("language model: batch: found ", o.batch, ", expected a multiple of ",
                           moe::world().size(), " ranks"));
   manual_seed(o.seed);
   model_ = std::make_shared<moe::LanguageModel>(o.model);
   model_->to(o.dtype);
+  model_->to(device_);
   optimizer_ = std::make_unique<nn::Adam>(
       model_->named_parameters(),
       AdamAttr{.lr = o.lr, .beta1 = 0.9, .beta2 = 0.95, .weight_decay = o.weight_decay}, true);
@@ -91,7 +96,7 @@ std::optional<double> LmTrainer::step() {
 TextBatch LmTrainer::own_batch() const {
   TextBatch b = random_windows(text_->train, o_.batch, o_.length, o_.seed, steps_);
   const int64_t ranks = moe::world().size(), rank = moe::world().rank(), n = o_.batch / ranks;
-  if (ranks == 1) return b;
+  if (ranks == 1) return {b.tokens.to(device_), b.targets.to(device_)};
   const NoRecord off;
   return {slice(b.tokens, 0, rank * n, (rank + 1) * n),
           slice(b.targets, 0, rank * n, (rank + 1) * n)};
@@ -178,6 +183,7 @@ LmEvaluation evaluate_lm(moe::LanguageModel& model, const std::vector<uint8_t>& 
   const bool training = model.training();
   model.eval();
   const int64_t length = model.config().context;
+  const Device device = model.named_parameters().front().tensor.device();
   int64_t windows = (static_cast<int64_t>(text.size()) - 1) / length;
   if (tokens > 0) windows = std::min(windows, std::max<int64_t>(1, tokens / length));
   LmEvaluation e;
@@ -185,7 +191,7 @@ LmEvaluation evaluate_lm(moe::LanguageModel& model, const std::vector<uint8_t>& 
   for (int64_t first = 0; first < windows; first += 64) {
     const int64_t batch = std::min<int64_t>(64, windows - first);
     const TextBatch b = windows_in_order(text, first, batch, length);
-    sum += moe::next_token_loss(model(b.tokens), b.targets).item() *
+    sum += moe::next_token_loss(model(b.tokens.to(device)), b.targets.to(device)).item() *
            static_cast<double>(batch * length);
     e.tokens += batch * length;
     const std::vector<moe::MoE*> layers = moe::moe_layers(model);

@@ -15,8 +15,9 @@ struct LmTrainOptions {
   double lr = 3e-3;  ///< grows over `warmup` steps, then x 0.316 at 80 % and at 90 % of the steps
   int64_t warmup = 200;
   double weight_decay = 0.1, clip = 1;
-  uint64_t seed = 0;         ///< of the weights and of the order of the text
-  DType dtype = DType::f32;  ///< of weights, gradients and moments: f32 or f64
+  uint64_t seed = 0;                         ///< of the weights and of the order of the text
+  DType dtype = DType::f32;                  ///< of weights, gradients and moments: f32 or f64
+  std::string device = "cpu", math = "f32";  ///< as in TrainOptions; ranks need cpu
 };
 
 /// Throws value_error naming the option.
@@ -54,6 +55,7 @@ class LmTrainer {
 
  private:
   LmTrainOptions o_;
+  Device device_;
   std::shared_ptr<const TextStream> text_;
   std::shared_ptr<moe::LanguageModel> model_;
   TextBatch own_batch() const;

@@ -8,6 +8,7 @@
 #include "green/report_parts.h"
 #include "green/report_svg.h"
 #include "green/report_text.h"
+#include "green/run_device.h"
 
 namespace wattle::green {
 namespace {
@@ -163,7 +164,7 @@ std::string moe_study_html(const MoeStudy& s) {
              "arm. Text: ",
              escape_html(text), " (sha256 ", s.text_sha256.substr(0, 16),
              "). Loss: nats per byte of held-out text, without balance losses. ",
-             escape_html(s.cpu), ", ", s.isa, ". ", escape_html(s.energy), "</p>\n");
+             escape_html(host_text(s.cpu, s.isa, s.device)), ". ", escape_html(s.energy), "</p>\n");
   out +=
       "<section><h2>Loss against active FLOPs, bytes, joules</h2>\n<p>Active FLOPs make a mixture "
       "look cheap: it costs a token as "

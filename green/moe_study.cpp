@@ -16,6 +16,7 @@
 #include "data/atomic_file.h"
 #include "data/bytes.h"
 #include "green/energy_session.h"
+#include "green/run_device.h"
 
 namespace wattle::green {
 namespace {
@@ -119,6 +120,7 @@ struct Bench {
 LmTrainOptions train_options(const MoeStudyOptions& o, const std::string& arm, int64_t seed) {
   LmTrainOptions t;
   t.model = moe_arm(arm).model;
+  t.device = o.device, t.math = o.math;
   t.lr = o.lr, t.seed = static_cast<uint64_t>(seed);
   t.steps = std::max<int64_t>(1, o.tokens / (t.batch * t.length));
   t.warmup = std::min<int64_t>(t.warmup, t.steps / 5 + 1);
@@ -170,7 +172,10 @@ void write(const MoeStudy& s) {
 
 std::string settings(const MoeStudy& s) {
   return str(s.options.tokens, " tokens, lr ", s.options.lr, ", validation ",
-             s.options.validation_tokens, ", text ", s.text_sha256);
+             s.options.validation_tokens, ", text ", s.text_sha256,
+             s.options.device == "cpu"
+                 ? ""
+                 : str(", on ", s.options.device, ", products in ", s.options.math));
 }
 
 bool has_run(const MoeStudy& s, const std::string& arm, int64_t seed) {
@@ -265,7 +270,10 @@ MoeStudy run_moe_study(const MoeStudyOptions& o, const std::atomic<bool>& stop,
   if (o.seeds < 1) throw value_error(str("--seeds: found ", o.seeds, ", expected >= 1"));
   if (o.jobs < 1) throw value_error(str("--jobs: found ", o.jobs, ", expected >= 1"));
   if (o.tokens < 1) throw value_error(str("--tokens: found ", o.tokens, ", expected >= 1"));
-  Bench b{o, std::make_shared<TextStream>(make_text_stream(o.text)), EnergySession(2), stop};
+  const Device device = open_device(o.device, o.math);
+  check_jobs(o.jobs, device);
+  Bench b{o, std::make_shared<TextStream>(make_text_stream(o.text)),
+          EnergySession(2, nullptr, device), stop};
   if (o.jobs > 1 && b.energy.measured())
     throw value_error(str("--jobs: found ", o.jobs,
                           ", expected 1 where a meter is read: windows of trainings that run "
@@ -287,6 +295,7 @@ MoeStudy run_moe_study(const MoeStudyOptions& o, const std::atomic<bool>& stop,
     s.text_about.push_back(str(d.name, ": ", d.bytes, " bytes of ", d.origin));
   s.cpu = b.energy.host().cpu, s.isa = simd::level_name(simd::level());
   s.energy = b.energy.sentence(), s.threads = num_threads();
+  s.device = device_text(o.device, o.math);
   train_missing(b, s, show);
   if (!stop) write(s);
   return s;

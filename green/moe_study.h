@@ -29,6 +29,7 @@ struct MoeStudyOptions {
   int64_t validation_tokens = 0;  ///< 0 = all that is held out
   double lr = 3e-3;
   int jobs = 1;  ///< trainings at a time, of one thread each where there are several
+  std::string device = "cpu", math = "f32";  ///< as in TrainOptions
   std::string out;
 };
 
@@ -62,6 +63,7 @@ struct MoeRun {
 struct MoeStudy {
   MoeStudyOptions options;
   std::string cpu, isa, energy, text_sha256;
+  std::string device = "cpu";           ///< or the GPU's name and how it multiplies f32 numbers
   std::vector<std::string> text_about;  ///< "kjv: 4400000 bytes of ..."
   int threads = 0;
   std::vector<MoeRun> runs;

@@ -61,7 +61,10 @@ std::string moe_study_json(const MoeStudy& s) {
          {"cpu", s.cpu},
          {"isa", s.isa},
          {"threads", s.threads},
-         {"energy", s.energy}};
+         {"energy", s.energy},
+         {"device", s.device},
+         {"device_option", o.device},
+         {"math", o.math}};
   json runs = json::array();
   for (const MoeRun& r : s.runs) runs.push_back(to_json(r));
   j["runs"] = runs;
@@ -81,6 +84,8 @@ MoeStudy moe_study_from_json(const std::string& text, const std::string& path) {
     j.at("lr").get_to(o.lr), j.at("cpu").get_to(s.cpu), j.at("isa").get_to(s.isa);
     j.at("threads").get_to(s.threads), j.at("energy").get_to(s.energy);
     j.at("text_about").get_to(s.text_about), j.at("text_sha256").get_to(s.text_sha256);
+    s.device = j.value("device", "cpu");
+    o.device = j.value("device_option", "cpu"), o.math = j.value("math", "f32");
     for (const json& r : j.at("runs")) s.runs.push_back(run_from(r));
     return s;
   } catch (const json::exception& e) { throw io_error(str(path, ": ", e.what())); }

@@ -113,7 +113,7 @@ Tensor SnnNet::activate(size_t layer, const Tensor& x) {
     FakeQuantizeAttr q;
     q.qmin = 0, q.qmax = (int64_t{1} << act_.bits) - 1;
     q.grad_scale = 1 / std::sqrt(static_cast<double>(x.numel() / x.size(0) * q.qmax));
-    y = fake_quantize_affine(x, scale_[layer], Tensor::zeros({1}), q);
+    y = fake_quantize_affine(x, scale_[layer], Tensor::zeros({1}, DType::f32, x.device()), q);
   } else {
     y = neuron(x, {}, {}, neuron_of(act_, packed_, layer == 0))[0];
     if (silenced) y = scale(y, 0);

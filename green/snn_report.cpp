@@ -5,6 +5,7 @@
 #include "green/report_parts.h"
 #include "green/report_svg.h"
 #include "green/report_text.h"
+#include "green/run_device.h"
 #include "green/snn_study.h"
 
 namespace wattle::green {
@@ -194,7 +195,7 @@ std::string snn_study_html(const SnnStudy& s) {
           "</h1>\n<p>", s.options.dataset, ", ", s.options.rows, " training images, ",
           s.options.epochs, " epochs of Adam, ", s.options.seeds, " seeds; images from ",
           s.first_validation_row, " on validate. Two convolutions 3x3 and two linear layers. ",
-          escape_html(s.cpu), ", ", s.isa, ". ", escape_html(s.energy), "</p>\n");
+          escape_html(host_text(s.cpu, s.isa, s.device)), ". ", escape_html(s.energy), "</p>\n");
   out += "<section><h2>Verdict</h2>\n<ul>\n";
   for (const std::string& v : verdict_sentences(s)) out += str("<li>", escape_html(v), "</li>\n");
   out += str("</ul>\n<h3>Rules</h3>\n", kRules, "</section>\n");

@@ -9,6 +9,7 @@
 
 #include "autograd/tape.h"
 #include "core/counters.h"
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/recorder.h"
@@ -19,6 +20,7 @@
 #include "data/loader.h"
 #include "green/accuracy.h"
 #include "green/energy_session.h"
+#include "green/run_device.h"
 #include "green/uncounted.h"
 #include "nn/optim.h"
 
@@ -33,6 +35,7 @@ double since(Clock::time_point t) {
 struct Bench {
   const SnnStudyOptions& options;
   data::Dataset train, validation, test;
+  Device device;
   EnergySession energy;
   const std::atomic<bool>& stop;
 };
@@ -48,8 +51,8 @@ double accuracy(SnnNet& net, const data::Dataset& d) {
 nn::StateDict copy_of(const SnnNet& net) {
   nn::StateDict out;
   for (const nn::Named& p : net.state_dict()) {
-    const Tensor t = Tensor::empty(p.tensor.shape());
-    std::copy_n(p.tensor.data<float>(), t.numel(), t.data<float>());
+    Tensor t = Tensor::empty(p.tensor.shape());
+    t.copy_from(p.tensor);
     out.push_back({p.name, t});
   }
   return out;
@@ -64,7 +67,8 @@ bool train_epoch(Bench& b, SnnNet& net, nn::Optimizer& adam, data::DataLoader& l
     adam.lr = lr * nn::cosine_schedule(step++, b.options.epochs * loader.batches());
     adam.zero_grad();
     Tape tape;
-    Tensor loss = cross_entropy(net(to_float(batch.images)), batch.labels);
+    Tensor loss =
+        cross_entropy(net(to_float(batch.images.to(b.device))), batch.labels.to(b.device));
     if (rate_weight > 0)
       // Only what is above the goal: a net without spikes would be a way out otherwise.
       for (const Tensor& r : net.rates())
@@ -81,6 +85,7 @@ double ms_of_an_image(SnnNet& net, const Tensor& images, int repeats) {
   for (int i = -1; i < repeats; ++i) {
     const auto start = Clock::now();
     net(images);
+    cuda::synchronize();
     if (i >= 0) ms.push_back(since(start) * 1e3 / static_cast<double>(images.size(0)));
   }
   std::nth_element(ms.begin(), ms.begin() + ms.size() / 2, ms.end());
@@ -119,13 +124,19 @@ void examine(Bench& b, SnnNet& net, SnnRun& r) {
     net.silenced = false;
   }
   net.eval();
-  net.pack_spikes(true);
   const auto images = [&](int64_t n) { return to_float(slice(b.validation.images, 0, 0, n)); };
+  const auto packed_on = [&](Device d) {
+    net.to(d);
+    net.pack_spikes(true);
+  };
+  packed_on(cpu);  // the account reads what it counts
   r.layers = snn_layers(net, images(b.options.sample));
   r.bench = neurobench_of(net, images(b.options.sample));
-  r.ms_batch1 = ms_of_an_image(net, images(1), 15);
+  if (spikes && r.seed == 1) r.raster = raster_of(net, images(1));
+  packed_on(b.device);
+  r.ms_batch1 = ms_of_an_image(net, images(1).to(b.device), 15);
   EnergyRun measured;
-  const Tensor many = images(64);
+  const Tensor many = images(64).to(b.device);
   if (b.energy.measured()) b.energy.begin(measured, "inference");
   r.ms_batch64 = ms_of_an_image(net, many, 7);
   if (b.energy.measured()) {
@@ -134,7 +145,6 @@ void examine(Bench& b, SnnNet& net, SnnRun& r) {
     r.joules_batch64.uj /= 8 * 64;  // the warm-up ran within the window, too
     r.joules_batch64.sd_uj /= 8 * 64;
   }
-  if (spikes && r.seed == 1) r.raster = raster_of(net, images(1));
   net.pack_spikes(false);
   net.train();
 }
@@ -157,6 +167,7 @@ std::optional<Trained> train_one(Bench& b, const SnnPoint& p, int64_t seed, doub
   manual_seed(static_cast<uint64_t>(seed));
   const std::unique_ptr<SnnNet> owned = net_of(b, p);
   SnnNet& net = *owned;
+  net.to(b.device);
   const auto adam = nn::make_optimizer("adam", net.named_parameters(), lr);
   data::DataLoader loader(
       b.train, {.batch = b.options.batch, .seed = static_cast<uint64_t>(seed), .drop_last = true});
@@ -185,6 +196,7 @@ std::vector<SnnRun> finish(Bench& b, const SnnPoint& p, const Trained& t) {
   const std::unique_ptr<SnnNet> owned = net_of(b, p);
   SnnNet& net = *owned;
   net.load_state_dict(t.weights);
+  net.to(b.device);
   std::vector<SnnRun> out{t.run};
   if (p.activation.kind == SnnActivation::spikes) out.push_back(t.run), out[1].point += ", int8";
   for (SnnRun& r : out) {
@@ -212,7 +224,8 @@ std::string settings(const SnnStudyOptions& o) {
   std::string lrs;
   for (double lr : o.lrs) lrs += str(" ", lr);
   return str(o.dataset, ", ", o.rows, " rows, ", o.epochs, " epochs, batch ", o.batch, ", rates",
-             lrs, ", spikes weigh ", o.rate_weight, " above ", o.rate_goal);
+             lrs, ", spikes weigh ", o.rate_weight, " above ", o.rate_goal,
+             o.device == "cpu" ? "" : str(", on ", o.device, ", products in ", o.math));
 }
 
 struct Todo {
@@ -353,11 +366,14 @@ SnnStudy run_snn_study(const SnnStudyOptions& o, const std::atomic<bool>& stop,
   if (o.rows > first)
     throw value_error(str("--rows: found ", o.rows, ", expected at most ", first, "; the last ",
                           held_out, " images validate"));
+  const Device device = open_device(o.device, o.math);
+  check_jobs(o.jobs, device);
   Bench b{o,
           rows_of(split.train, 0, o.rows),
           rows_of(split.train, first, first + held_out),
           split.test,
-          EnergySession(2),
+          device,
+          EnergySession(2, nullptr, device),
           stop};
   if (o.jobs > 1 && b.energy.measured())
     throw value_error(str("--jobs: found ", o.jobs,
@@ -376,6 +392,7 @@ SnnStudy run_snn_study(const SnnStudyOptions& o, const std::atomic<bool>& stop,
   s.options = o, s.first_validation_row = first;
   s.cpu = b.energy.host().cpu, s.isa = simd::level_name(simd::level());
   s.energy = b.energy.sentence();
+  s.device = device_text(o.device, o.math);
   Study(b, s, show).run();
   if (!stop) write(s);
   return s;

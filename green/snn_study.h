@@ -23,6 +23,7 @@ struct SnnStudyOptions {
   std::vector<double> lrs = {3e-3, 1e-2};  ///< each arm takes the one that validates best
   int64_t sample = 200;                    ///< validation images of the account
   int jobs = 1;
+  std::string device = "cpu", math = "f32";  ///< as in TrainOptions; the account is the host's
   std::string out;
 };
 
@@ -61,6 +62,7 @@ struct SnnRun {
 struct SnnStudy {
   SnnStudyOptions options;
   std::string cpu, isa, energy;
+  std::string device = "cpu";  ///< or the GPU's name and how it computes products of f32 numbers
   int64_t first_validation_row = 0;
   std::vector<SnnRun> runs;
 };

@@ -102,6 +102,7 @@ std::string snn_study_json(const SnnStudy& s) {
   option_fields(s.options, [&](const char* name, const auto& v) { j[name] = v; });
   j["first_validation_row"] = s.first_validation_row;
   j["cpu"] = s.cpu, j["isa"] = s.isa, j["energy"] = s.energy;
+  j["device"] = s.device, j["device_option"] = s.options.device, j["math"] = s.options.math;
   j["verdicts"] = verdict_sentences(s);
   j["runs"] = json::array();
   for (const SnnRun& r : s.runs) j["runs"].push_back(to_json(r));
@@ -118,6 +119,8 @@ SnnStudy snn_study_from_json(const std::string& text, const std::string& path) {
     option_fields(s.options, [&](const char* name, auto& v) { j.at(name).get_to(v); });
     j.at("first_validation_row").get_to(s.first_validation_row);
     j.at("cpu").get_to(s.cpu), j.at("isa").get_to(s.isa), j.at("energy").get_to(s.energy);
+    s.device = j.value("device", "cpu");
+    s.options.device = j.value("device_option", "cpu"), s.options.math = j.value("math", "f32");
     for (const json& r : j.at("runs")) s.runs.push_back(run_from(r));
     return s;
   } catch (const json::exception& e) {

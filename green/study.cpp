@@ -18,6 +18,7 @@
 #include "green/mlflow_study.h"
 #include "green/replay_energy.h"
 #include "green/report.h"
+#include "green/run_device.h"
 #include "green/study_files.h"
 #include "green/trainer.h"
 
@@ -47,13 +48,6 @@ std::vector<std::string> oddities(const StudyOptions& o) {
           "Nothing non-linear stands between linear layers, so the linear tail is an affine map."};
 }
 
-std::string device_text(const StudyOptions& o) {
-  const Device d = cuda::device_from_name(o.device);
-  if (d.kind != DeviceKind::cuda) return o.device;
-  const auto& gpu = cuda::status().devices[static_cast<size_t>(d.index)];
-  return str(gpu.name, " (", d, "), products of f32 numbers in ", o.math);
-}
-
 StudySettings settings_of(const StudyOptions& o, const data::Split& data,
                           const EnergySession& energy) {
   StudySettings s;
@@ -72,7 +66,7 @@ StudySettings settings_of(const StudyOptions& o, const data::Split& data,
   s.cpu = energy.host().cpu;
   s.simd = simd::level_name(simd::level());
   s.threads = num_threads();
-  s.device = device_text(o);
+  s.device = device_text(o.device, o.math);
   s.date = now_iso();
   for (int i = 0; i < o.seeds; ++i) s.seeds.push_back(static_cast<uint64_t>(i));
   s.nets = o.nets;
@@ -90,7 +84,7 @@ class StudyRunner {
  public:
   StudyRunner(const StudyOptions& o, std::atomic<bool>& stop, ProgressFn progress, void* ctx)
       : options_(o),
-        energy_(2, nullptr, cuda::device_from_name(o.device)),
+        energy_(2, nullptr, open_device(o.device, o.math)),
         stop_(stop),
         progress_(progress),
         ctx_(ctx) {

@@ -7,6 +7,7 @@
 #include "core/cuda.h"
 #include "core/rng.h"
 #include "data/safetensors.h"
+#include "green/run_device.h"
 #include "green/uncounted.h"
 
 namespace wattle::green {
@@ -38,17 +39,6 @@ nn::StateDict copies(const nn::StateDict& state) {
     out.push_back({n.name, copy});
   }
   return out;
-}
-
-Device device_from(const TrainOptions& o) {
-  const Device d = cuda::device_from_name(o.device);
-  if (d.kind == DeviceKind::meta) throw value_error("--device: found meta, expected cpu or cuda");
-  if (d.kind == DeviceKind::cuda) {
-    cuda::set_math(cuda::math_from_name(o.math));
-  } else if (o.math != "f32") {
-    throw value_error(str("--math: found ", o.math, " with --device cpu, expected f32"));
-  }
-  return d;
 }
 
 // Factor of the base rate at a step; `step` decays at thirds of the training.
@@ -123,7 +113,7 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train)
     if (precision_.int8_qat) qat_ = apply_int8_qat(*net_);
     else precision_.loss_gradient = apply_precision(*net_, precision_);
   }
-  device_ = device_from(options);
+  device_ = open_device(options.device, options.math);
   net_->to(device_);
   optimizer_ = nn::make_optimizer(options.optimizer, net_->named_parameters(), options.lr);
   loader_ = std::make_unique<data::DataLoader>(std::move(train),

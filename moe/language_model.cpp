@@ -78,6 +78,7 @@ std::string generate(LanguageModel& model, const std::string& prompt, int64_t co
   const bool training = model.training();
   model.eval();
   std::string text = prompt;
+  const Device where = model.named_parameters().front().tensor.device();
   const int64_t vocab = model.config().vocab, context = model.config().context;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t length = std::min<int64_t>(context, static_cast<int64_t>(text.size()));
@@ -89,7 +90,7 @@ std::string generate(LanguageModel& model, const std::string& prompt, int64_t co
         throw value_error(str("generate: found byte ", byte, ", expected below ", vocab));
       tokens.data<int64_t>()[t] = byte;
     }
-    const std::vector<double> all = model(tokens).values<double>();
+    const std::vector<double> all = model(tokens.to(where)).values<double>();
     const double* const logits = all.data() + (length - 1) * vocab;
     const double top = *std::max_element(logits, logits + vocab);
     int64_t next = std::max_element(logits, logits + vocab) - logits;

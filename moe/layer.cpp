@@ -101,7 +101,7 @@ int64_t MoE::capacity(int64_t tokens, int64_t k) const {
 namespace {
 // A fixed choice for every token number: the K first of a permutation that the number seeds.
 Tensor hash_experts(const Tensor& tokens, int64_t experts, int64_t k) {
-  const Tensor out = Tensor::empty({tokens.numel(), k}, DType::i64);
+  const Tensor out = Tensor::empty({tokens.numel(), k}, DType::i64, cpu);
   const std::vector<int64_t> ids = tokens.values<int64_t>();
   std::vector<int64_t> all(static_cast<size_t>(experts));
   for (size_t t = 0; t < ids.size(); ++t) {
@@ -114,7 +114,7 @@ Tensor hash_experts(const Tensor& tokens, int64_t experts, int64_t k) {
       out.data<int64_t>()[static_cast<int64_t>(t) * k + i] = all[static_cast<size_t>(i)];
     }
   }
-  return out;
+  return out.to(tokens.device());
 }
 }  // namespace
 
@@ -247,7 +247,7 @@ Tensor MoE::forward(const Tensor& given) {
   if (shared_up && !probe_.shared_off) y = add(y, shared(x));
   expert_ = c.expert, score_ = c.score;
   if (training() && bias && !x.is_meta()) {
-    const int64_t* const o = offsets_.data<int64_t>();
+    const std::vector<int64_t> o = offsets_.values<int64_t>();
     for (size_t e = 0; e < load_.size(); ++e) load_[e] += o[e + 1] - o[e];
   }
   return reshape(y, given.shape());
@@ -258,12 +258,12 @@ RouterStats MoE::stats() const {
     throw value_error(str("moe ", name(), ": no batch has been routed yet"));
   RouterStats s;
   s.tokens = expert_.size(0), s.active = expert_.size(1);
-  const int64_t* const o = offsets_.data<int64_t>();
-  for (int64_t e = 0; e < c_.routed(); ++e) {
+  const std::vector<int64_t> o = offsets_.values<int64_t>();
+  for (size_t e = 0; e + 1 < o.size(); ++e) {
     s.load.push_back(o[e + 1] - o[e]);
     s.distinct += s.load.back() > 0;
   }
-  s.dropped = expert_.numel() - o[c_.routed()];
+  s.dropped = expert_.numel() - o.back();
   s.mean_score.assign(s.load.size(), 0);
   const std::vector<double> score = score_ ? score_.values<double>() : std::vector<double>{};
   for (size_t i = 0; i < score.size(); ++i)
@@ -284,13 +284,13 @@ void MoE::update_bias() {
   const NoRecord off;
   const Scope scope("bias");
   // One step downhill along sign(load - mean), by the op that every optimiser step is.
-  const Tensor direction = Tensor::zeros(bias.shape());
+  const Tensor direction = Tensor::zeros(bias.shape(), DType::f32, cpu);
   const int64_t n = static_cast<int64_t>(load_.size());
   for (int64_t e = 0; e < n; ++e) {
     const int64_t over = load_[static_cast<size_t>(e)] * n - sum;
     direction.data<float>()[e] = static_cast<float>((over > 0) - (over < 0));
   }
-  sgd_step(bias, cast(direction, bias.dtype()), {}, {.lr = c_.bias_update_rate});
+  sgd_step(bias, cast(direction.to(bias.device()), bias.dtype()), {}, {.lr = c_.bias_update_rate});
   load_.assign(load_.size(), 0);
 }
 

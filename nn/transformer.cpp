@@ -19,13 +19,15 @@ CausalSelfAttention::CausalSelfAttention(int64_t d_model, int64_t heads) : heads
 
 Tensor CausalSelfAttention::mask_for(int64_t length, const Tensor& like) {
   if (like.is_meta()) return Tensor::empty({length, length}, like.dtype(), meta);
-  if (!mask_ || mask_.size(0) != length || mask_.dtype() != like.dtype()) {
-    mask_ = Tensor::zeros({length, length}, like.dtype());
+  if (!mask_ || mask_.size(0) != length || mask_.dtype() != like.dtype() ||
+      mask_.device() != like.device()) {
+    const Tensor mask = Tensor::zeros({length, length}, like.dtype(), cpu);
     dispatch_floating("CausalSelfAttention", like.dtype(), [&]<class T>() {
       for (int64_t i = 0; i < length; ++i)
         for (int64_t j = i + 1; j < length; ++j)
-          mask_.data<T>()[i * length + j] = T(-std::numeric_limits<double>::infinity());
+          mask.data<T>()[i * length + j] = T(-std::numeric_limits<double>::infinity());
     });
+    mask_ = mask.to(like.device());
   }
   return mask_;
 }

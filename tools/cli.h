@@ -33,6 +33,8 @@ std::string si(double x);
 CLI::Validator not_negative();
 /// The same for a number > 0.
 CLI::Validator positive();
+/// --device and --math of what trains.
+void add_device_options(CLI::App& c, std::string& device, std::string& math);
 /// Text padded with spaces to a width; negative widths pad on the left.
 std::string cell(const std::string& text, int width);
 

@@ -124,6 +124,7 @@ void add_study_formats(CLI::App& study) {
   f->add_option("--batch", o->batch, "Images in a step")->capture_default_str();
   f->add_option("--rows", o->rows, "Training images, stratified (default: all)");
   f->add_option("--lr", o->lr, "Learning rate of Adam, cosine schedule")->capture_default_str();
+  add_device_options(*f, o->device, o->math);
   f->add_option("--out", o->out, "Folder of the results; a study that is there continues")
       ->required();
   f->callback([=] {
@@ -182,6 +183,7 @@ void add_study_moe(CLI::App& study) {
   m->add_option("--validation-tokens", o->validation_tokens, "Held-out bytes (default: all)");
   m->add_option("--lr", o->lr, "Learning rate of AdamW")->capture_default_str();
   m->add_option("--jobs", o->jobs, "Trainings at a time, one thread each")->capture_default_str();
+  add_device_options(*m, o->device, o->math);
   m->add_option("--out", o->out, "Folder of the results; a study that is there continues")
       ->required();
   m->callback([=] {
@@ -229,10 +231,7 @@ void add_study(CLI::App& app) {
                 "cnn,densepoly3,denselinear3)");
   l->add_option("--protocol", o->protocol, "fixed, or as-published with the study's oddities")
       ->capture_default_str();
-  l->add_option("--device", o->device, "cpu, cuda or cuda:N (\"wattle info\" lists them)")
-      ->capture_default_str();
-  l->add_option("--math", o->math, "On cuda, products of f32 numbers in f32, tf32 or bf16 operands")
-      ->capture_default_str();
+  add_device_options(*l, o->device, o->math);
   l->add_option(
        "--replay", o->replay_seconds,
        "On cuda with a meter, seconds for which each run's step is repeated to measure it; "

@@ -18,6 +18,7 @@
 #include "green/energy_session.h"
 #include "green/mlflow.h"
 #include "green/prometheus.h"
+#include "green/run_device.h"
 #include "green/trainer.h"
 #include "tools/cli.h"
 #include "tools/net_options.h"
@@ -84,6 +85,7 @@ void save_weights(const nn::Module& net, const std::string& path) {
 data::Split load_data(const Options& o) {
   if (o.rows < 1 && o.rows != -1)
     throw value_error(str("--rows: found ", o.rows, ", expected at least one image per class"));
+  green::open_device(o.train.device, o.train.math);  // before anything is read
   data::Split split = data::load(o.net->dataset, o.data_dir);
   if (o.rows > 0) split.train = data::subset(split.train, o.rows, o.train.seed);
   return split;
@@ -311,11 +313,7 @@ void add_train(CLI::App& app) {
                 "f32, bf16, fp16, fp8, posit16, posit8_mixed, posit8, int8_qat, or a .json file "
                 "with a precision for each layer")
       ->capture_default_str();
-  c->add_option("--device", o->train.device, "cpu, cuda or cuda:N (\"wattle info\" lists them)")
-      ->capture_default_str();
-  c->add_option("--math", o->train.math,
-                "On cuda, products of f32 numbers in f32, tf32 or bf16 operands")
-      ->capture_default_str();
+  add_device_options(*c, o->train.device, o->train.math);
   c->add_flag("!--no-graph", o->train.graph, "On cuda, launch op by op instead of a captured step");
   c->add_option("--seed", o->train.seed, "Seed of weights and order")->capture_default_str();
   c->add_option("--init", o->init, "Initial weights, safetensors");

@@ -37,6 +37,12 @@ CLI::Validator number(bool zero, const char* what) {
 CLI::Validator not_negative() { return number(true, ">= 0"); }
 CLI::Validator positive() { return number(false, "> 0"); }
 
+void add_device_options(CLI::App& c, std::string& device, std::string& math) {
+  c.add_option("--device", device, "cpu, cuda or cuda:N (\"wattle info\" lists them)")
+      ->capture_default_str();
+  c.add_option("--math", math, "On cuda, products of f32 numbers in f32, tf32 or bf16 operands")
+      ->capture_default_str();
+}
 std::string cell(const std::string& text, int width) {
   const int n = static_cast<int>(text.size()), w = width < 0 ? -width : width;
   if (n >= w) return text;

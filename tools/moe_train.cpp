@@ -25,7 +25,7 @@ struct Request {
           validation = 65536;
   double lr = 3e-3;
   uint64_t seed = 1;
-  std::string dtype = "f32";
+  std::string dtype = "f32", device = "cpu", math = "f32";
 };
 
 bool under_mpirun() { return std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMI_SIZE"); }
@@ -69,6 +69,7 @@ void train(const Request& r) {
   o.model = green::moe_arm(r.arm).model;
   o.steps = r.steps, o.batch = r.batch, o.length = r.length, o.lr = r.lr, o.seed = r.seed;
   o.warmup = r.warmup, o.dtype = dtype_from_name(r.dtype);
+  o.device = r.device, o.math = r.math;
   const bool first = moe::world().rank() == 0;
   const auto text = std::make_shared<green::TextStream>(green::make_text_stream(r.text));
   green::LmTrainer trainer(o, text);
@@ -123,6 +124,7 @@ void add_moe_train(CLI::App& moe_command) {
   t->add_option("--warmup", r->warmup, "Steps over which the rate grows")->capture_default_str();
   t->add_option("--dtype", r->dtype, "f32, or f64, in which the number of ranks hardly shows")
       ->capture_default_str();
+  add_device_options(*t, r->device, r->math);
   t->add_option("--seed", r->seed, "Of weights and order")->capture_default_str();
   t->add_option("--checkpoint-every", r->checkpoint_every,
                 "Steps between checkpoints (default: at the end only)");

@@ -69,6 +69,7 @@ void add_study_snn(CLI::App& study) {
   c->add_option("--sample", o->sample, "Validation images of the account")->capture_default_str();
   c->add_option("--jobs", o->jobs, "Trainings at a time, of one thread each")
       ->capture_default_str();
+  add_device_options(*c, o->device, o->math);
   c->add_option("--out", o->out, "Folder of the results; a study that is there continues")
       ->required();
   c->callback([o] { run(*o); });
