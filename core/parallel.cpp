@@ -1,18 +1,18 @@
 #include "core/parallel.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
-#include <vector>
 
 #include "core/error.h"
 #if defined(__linux__)
 #include <sched.h>
 #endif
 #if defined(_OPENMP) && !defined(WATTLE_NO_OPENMP)
-#include <omp.h>
 #define WATTLE_USE_OPENMP 1
 #endif
 
@@ -47,6 +47,96 @@ struct FirstError {
   }
 };
 
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Threads that wait for loops. A loop of a small op lasts a few microseconds, and a team of OpenMP
+// is called and gathered in about one; here a loop is opened by a single store, whoever sees it in
+// time takes part, and nobody waits for a thread that has not come: the caller goes on when the
+// chunks are done. OpenMP starts the threads, so its variables for places and stacks hold.
+class Pool {
+ public:
+  // Calls work(ctx) here, and on up to `helpers` threads at the same time.
+  void run(int helpers, void (*work)(void*), void* ctx) {
+    const std::unique_lock lock(one_loop_, std::try_to_lock);
+    if (!lock) return work(ctx);  // another thread's loop has the helpers
+    if (threads_ < helpers) grow(helpers);
+    work_ = work, ctx_ = ctx;
+    seats_.store(helpers, std::memory_order_relaxed);
+    const uint32_t open = state_.load(std::memory_order_relaxed) + 1;
+    state_.store(open);
+    if (asleep_.load() > 0) state_.notify_all();
+    work(ctx);
+    state_.store(open + 1);
+    // A helper says that it is inside before it looks whether the loop is still open, so either it
+    // finds the loop closed or it is seen here.
+    for (int i = 0; inside_.load() != 0; ++i) i < 1000 ? pause() : std::this_thread::yield();
+  }
+
+ private:
+  void grow(int threads) {
+    const int more = threads - threads_;
+    threads_ = threads;
+    try {
+#ifdef WATTLE_USE_OPENMP
+      std::thread([this, more] {
+#pragma omp parallel num_threads(more)
+        serve();
+      }).detach();
+#else
+      for (int i = 0; i < more; ++i) std::thread([this] { serve(); }).detach();
+#endif
+    } catch (const std::system_error&) {  // no more threads to be had: loops run on fewer
+    }
+  }
+
+  // A helper's life. It watches for a while, then sleeps until a loop wakes it.
+  [[noreturn]] void serve() {
+    for (uint32_t seen = 0;;) {
+      seen = next_open(seen);
+      inside_.fetch_add(1);
+      if (state_.load() == seen && seats_.fetch_sub(1) > 0) work_(ctx_);
+      inside_.fetch_sub(1);
+    }
+  }
+  uint32_t next_open(uint32_t seen) {
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::microseconds patience(100);
+    Clock::time_point sleep = Clock::now() + patience;
+    for (int i = 1;; ++i) {
+      const uint32_t s = state_.load(std::memory_order_acquire);
+      if (s % 2 != 0 && s != seen) return s;
+      if (i % 64 != 0) {
+        pause();
+        continue;
+      }
+      std::this_thread::yield();  // somebody else may need this CPU
+      if (Clock::now() < sleep) continue;
+      asleep_.fetch_add(1);
+      state_.wait(s);
+      asleep_.fetch_sub(1);
+      sleep = Clock::now() + patience;
+    }
+  }
+
+  std::mutex one_loop_;
+  int threads_ = 0;
+  void (*work_)(void*) = nullptr;
+  void* ctx_ = nullptr;
+  alignas(64) std::atomic<uint32_t> state_{0};  // odd: a loop is open
+  alignas(64) std::atomic<int> inside_{0};
+  std::atomic<int> seats_{0}, asleep_{0};
+};
+Pool& pool() {
+  static Pool* const p = new Pool;  // its threads outlive everything
+  return *p;
+}
+
 }  // namespace
 
 int num_threads() { return threads().load(std::memory_order_relaxed); }
@@ -77,16 +167,8 @@ void run_chunks(int64_t chunks, void* ctx, ChunkFn fn) {
     }
     inside_parallel = false;
   };
-#ifdef WATTLE_USE_OPENMP
-#pragma omp parallel num_threads(team)
-  work();
-#else
-  // Without OpenMP (thread sanitizer builds, compilers that lack it): plain threads.
-  std::vector<std::thread> extra;
-  for (int t = 1; t < team; ++t) extra.emplace_back(work);
-  work();
-  for (auto& t : extra) t.join();
-#endif
+  pool().run(
+      team - 1, [](void* w) { (*static_cast<decltype(work)*>(w))(); }, &work);
   if (first.error) std::rethrow_exception(first.error);
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <set>
 #include <thread>
@@ -238,6 +239,30 @@ TEST(Parallel, ExceptionsComeOutAndLeaveNoTrace) {
     parallel_chunks(100, [&](int64_t) { ++n; });
     EXPECT_EQ(n, 100);
   }
+  set_num_threads(saved);
+}
+
+// Helpers serve one loop at a time; a loop that finds them busy or asleep is run all the same.
+TEST(Parallel, LoopsOfSeveralThreadsAtOnce) {
+  const int saved = num_threads();
+  set_num_threads(3);
+  std::atomic<int64_t> wrong{0};
+  const auto body = [&](int64_t id) {
+    std::vector<int64_t> out(1000);
+    for (int64_t r = 0; r < 1000; ++r) {
+      parallel_for(1000, 7 + (r + id) % 90, [&](int64_t b, int64_t e) {
+        for (int64_t i = b; i < e; ++i) out[static_cast<size_t>(i)] = i * r;
+      });
+      int64_t sum = 0;
+      for (const int64_t x : out) sum += x;
+      wrong += sum != 499500 * r;
+      if (r % 250 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int64_t id = 0; id < 3; ++id) threads.emplace_back(body, id);
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(wrong, 0);
   set_num_threads(saved);
 }
 
