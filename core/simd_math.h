@@ -11,6 +11,19 @@
 
 namespace wattle::simd {
 
+/// a b + c, rounded once where the lanes' instruction set has it; contraction may be off.
+template <int N>
+WATTLE_FORCE_INLINE f32<N> fma(f32<N> a, f32<N> b, f32<N> c) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  if constexpr (N == 16) asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+  else if constexpr (N == 8) asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b));
+  else c = a * b + c;
+  return c;
+#else
+  return a * b + c;
+#endif
+}
+
 /// Value of a polynomial, highest coefficient first, by Horner's rule.
 template <class V, class S, int K>
 WATTLE_FORCE_INLINE V horner(V x, const S (&c)[K]) {

@@ -1,9 +1,11 @@
 #include "core/tensor.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
 #include "core/codec.h"
+#include "core/parallel.h"
 
 namespace wattle {
 namespace {
@@ -72,8 +74,10 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
     return t;
   }
   dispatch_all("full", dtype, [&]<class T>() {
-    T* p = t.data<T>();
-    for (int64_t i = 0; i < t.numel(); ++i) p[i] = static_cast<T>(value);
+    T* const p = t.data<T>();
+    const T x = static_cast<T>(value);
+    parallel_for(t.numel(), 1 << 18,
+                 [&](int64_t begin, int64_t end) { std::fill(p + begin, p + end, x); });
   });
   return t;
 }

@@ -135,8 +135,24 @@ int64_t active_inputs(const uint8_t* bits, int64_t rows, int64_t k, int64_t spik
   return count_bits(any.data(), row_bytes);
 }
 
+// Sizes of a call; of two matrices, which the shape rule has checked already, without a plan, whose
+// making takes as long as adding up three rows.
+struct Sizes {
+  int64_t m, k, n, b_row, b_col;
+  bool one;  ///< product, not a batch of them
+};
+Sizes sizes_of(Ins in, const MatmulAttr& a) {
+  if (in[0].rank() == 2 && in[1].rank() == 2) {
+    const int r = a.transpose_b ? 1 : 0;
+    return {in[0].size(0),      in[0].size(1),          in[1].size(1 - r),
+            in[1].strides()[r], in[1].strides()[1 - r], true};
+  }
+  const MatmulPlan p = matmul_plan(in, a);
+  return {p.m, p.k, p.n, p.b_row, p.b_col, p.batch.numel() == 1};
+}
+
 void matmul_events(Ins in, Outs out, const void* attr) {
-  const MatmulPlan p = matmul_plan(in, *static_cast<const MatmulAttr*>(attr));
+  const Sizes p = sizes_of(in, *static_cast<const MatmulAttr*>(attr));
   const uint8_t* const bits = bits_of(in[0]);
   const int64_t spikes = rows_of_weights(
       {p.m, p.k, p.n, bits, in[1].data<float>(), nullptr, out[0].data<float>()}, p.b_row);
@@ -149,9 +165,10 @@ Refusal matmul_refused(Ins in, const void* attr) {
   const auto& a = *static_cast<const MatmulAttr*>(attr);
   if (in[0].dtype() != DType::spike) return {"no spikes on the left"};
   if (in[1].dtype() != DType::f32) return {str("weights are ", name(in[1].dtype()))};
-  const MatmulPlan p = matmul_plan(in, a);
-  if (a.transpose_a || in[0].rank() < 2 || !in[0].is_contiguous() || p.batch.numel() != 1)
+  if (a.transpose_a || in[0].rank() < 2 || !in[0].is_contiguous())
     return {"spikes do not lie in rows"};
+  const Sizes p = sizes_of(in, a);
+  if (!p.one) return {"spikes do not lie in rows"};
   if (p.b_col != 1 || p.k < 1 || p.n < 1 || p.m < 1) return {"weights of an input lie apart"};
   return too_many(in[0], Form::matmul, "matmul", p.m, p.k, p.n);
 }

@@ -66,20 +66,29 @@ void stream_row(const RowSums& s, std::span<const int32_t> list, int64_t i, int6
   float* const y = s.y + i * s.n;
   const auto row = [&](size_t e) { return s.w + list[e] * s.w_row; };
   Isa::call([&]<int N>() WATTLE_INLINE_BODY {
-    std::fill(y + begin, y + end, 0.0f);
+    if (list.size() < kRows)
+      std::fill(y + begin, y + end, 0.0f);  // else the first rows are written
     size_t e = 0;
     for (; e + kRows <= list.size(); e += kRows) {
       const float* const w[kRows] = {row(e),     row(e + 1), row(e + 2), row(e + 3),
                                      row(e + 4), row(e + 5), row(e + 6), row(e + 7)};
-      int64_t j = begin;
-      for (; j + N <= end; j += N) {
-        simd::f32<N> sum = simd::load<N>(y + j);
+      const auto add = [&]<bool first>() WATTLE_INLINE_BODY {
+        int64_t j = begin;
+        for (; j + N <= end; j += N) {
+          simd::f32<N> sum{};
+          if (!first) sum = simd::load<N>(y + j);
 #pragma GCC unroll 8
-        for (size_t r = 0; r < kRows; ++r) sum += simd::load<N>(w[r] + j);
-        simd::store<N>(y + j, sum);
-      }
-      for (; j < end; ++j)
-        for (size_t r = 0; r < kRows; ++r) y[j] += w[r][j];
+          for (size_t r = 0; r < kRows; ++r) sum += simd::load<N>(w[r] + j);
+          simd::store<N>(y + j, sum);
+        }
+        for (; j < end; ++j) {
+          float sum = first ? 0 : y[j];
+          for (size_t r = 0; r < kRows; ++r) sum += w[r][j];
+          y[j] = sum;
+        }
+      };
+      if (e == 0) add.template operator()<true>();
+      else add.template operator()<false>();
     }
     for (; e < list.size(); ++e) {
       const float* const w = row(e);
@@ -105,8 +114,8 @@ struct Cuts {
 // Few lists: each runs along its rows, in as few pieces as keep the threads busy.
 template <class Isa>
 void sum_few(const SpikeLists& lists, const RowSums& s) {
-  const int64_t rows = lists.lists(), work = lists.spikes() * s.n / kTaskWork;
-  const Cuts cuts(s.n, std::min<int64_t>(work, std::max(4, num_threads())) / rows);
+  const int64_t rows = lists.lists(), work = lists.spikes() * s.n / (1 << 14);
+  const Cuts cuts(s.n, std::min<int64_t>(work, num_threads()) / rows);
   const int64_t grain = work < 2 ? rows * cuts.n : 1;
   parallel_for(rows * cuts.n, grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/parallel.h"
 #include "snn/neuron_grad.h"
@@ -109,12 +110,15 @@ void forward_block(const NeuronForward& f, const R& r, int64_t begin, int64_t en
 // gh of a block of neurons, step by step backwards; sums up the gradient of d.
 template <class Isa, class R>
 double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_t end) {
-  alignas(64) float buffer[10][kBlock] = {};
+  alignas(64) float buffer[10][kBlock];
   float *const gh = buffer[0], *const gv = buffer[1], *const v0 = buffer[2], *const sum = buffer[3],
                *const h = buffer[4], *const gs = buffer[5], *const more = buffer[6],
                *const gx = buffer[7], *const sg = buffer[8], *const earlier = buffer[9];
   const bool clear = r.reset == ResetTo::clear;
   const int64_t n = end - begin;
+  // The last vector of a block is computed whole, with zeros past its end.
+  if (n % 16 != 0) std::memset(buffer, 0, sizeof buffer);
+  for (float* const zero : {gh, sum, sg}) std::fill_n(zero, n, 0.0f);
   for (int64_t i = 0; i < n; ++i) {
     gv[i] = b.gv ? b.gv[begin + i] : 0.0f;
     v0[i] = b.v ? b.v[begin + i] : static_cast<float>(r.start());
@@ -126,6 +130,7 @@ double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_
       surrogate_row<N>(r.surrogate, static_cast<float>(r.v_th), of, sg, n);
     };
     const bool whole = n % N == 0;  // vectors: rows are read and written where they lie
+    const bool has_gs = b.gs, has_gh = b.gh, sum_x = b.sum_x;  // not to be read again after a store
     const auto row = [&](const float* from, float* copy) WATTLE_INLINE_BODY {
       if (whole && from) return from;
       if (from) std::copy(from, from + n, copy);
@@ -145,11 +150,11 @@ double backward_block(const NeuronBackward& b, const R& r, int64_t begin, int64_
         const V p = simd::load<N>(ht + i), slope = simd::load<N>(sg + i);
         V x = is_last ? g.last(simd::load<N>(gv + i), p, slope)
                       : g.back(simd::load<N>(gh + i), p, slope);
-        if (b.gs) x += simd::load<N>(gst + i) * slope;
-        if (b.gh) x += simd::load<N>(ght + i);
+        if (has_gs) x += simd::load<N>(gst + i) * slope;
+        if (has_gh) x += simd::load<N>(ght + i);
         simd::store<N>(gh + i, x);
         const V to_x = g.to_x(x, clear ? simd::load<N>(before + i) : V{});
-        simd::store<N>(out + i, b.sum_x && !is_last ? simd::load<N>(gx + i) + to_x : to_x);
+        simd::store<N>(out + i, sum_x && !is_last ? simd::load<N>(gx + i) + to_x : to_x);
       }
       if (b.sum_x ? t == 0 : !whole) std::copy(gx, gx + n, b.gx + (b.sum_x ? begin : at));
       if (!r.learned) continue;

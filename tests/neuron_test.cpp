@@ -235,6 +235,31 @@ TEST(Neuron, FusedEqualsItsSteps) {
       }
 }
 
+// The exponential of the sigmoid surrogate, at every level this machine has.
+TEST(Surrogate, ExponentialBelowZero) {
+  std::vector<float> x = {0, -0.0f, -1e-30f, -86.9f, -87.5f, -104, -1e30f, -INFINITY, NAN};
+  for (int i = 0; i < 40000; ++i) x.push_back(-87.0f * static_cast<float>(i) / 40000);
+  x.resize((x.size() + 15) / 16 * 16, -3.0f);
+  const auto check = [&]<class Isa>() {
+    if (!simd::machine_has(Isa::level)) return;
+    std::vector<float> y(x.size());
+    Isa::call([&]<int N>() WATTLE_INLINE_BODY {
+      for (size_t i = 0; i < x.size(); i += N)
+        simd::store<N>(y.data() + i, snn::exp_below_zero<N>(simd::load<N>(x.data() + i)));
+    });
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (std::isnan(x[i])) ASSERT_TRUE(std::isnan(y[i]));
+      else if (x[i] < -87) ASSERT_EQ(y[i], 0) << x[i];
+      else ASSERT_NEAR(y[i] / std::exp(double{x[i]}), 1, 2.4e-7) << x[i];
+    }
+  };
+  check.template operator()<simd::Portable>();
+#if defined(__x86_64__)
+  check.template operator()<simd::Avx2>();
+  check.template operator()<simd::Avx512>();
+#endif
+}
+
 TEST(Neuron, EveryLevelAndThreadCountAgrees) {
   manual_seed(8);
   const Tensor x = uniform({5, 3, 1111}, -1, 3);
