@@ -4,6 +4,7 @@
 //   if (!cuda::status().available) puts(cuda::status().message.c_str());
 //   Tensor x = Tensor::ones({4}).to(cuda::device());
 #pragma once
+#include <array>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 #include "core/callable.h"
 #include "core/device.h"
 #include "core/launch.h"
+#include "core/ranks.h"
 #include "core/tensor.h"
 
 namespace wattle {
@@ -93,6 +95,14 @@ class Graph {
   void* graph_ = nullptr;
   int nodes_ = 0;
 };
+
+/// What all ranks join with; one rank asks for it and hands it to the others.
+using RanksId = std::array<char, device::ranks_id_bytes>;
+RanksId new_ranks_id();
+/// This process as rank `rank` of `size`, with the GPU in use: NCCL. Waits for the others. Sums of
+/// tensors are ops' all_reduce; rows are not exchanged. Throws device_error, also where NCCL is
+/// missing.
+std::shared_ptr<Group> join_ranks(const RanksId& id, int rank, int size);
 
 namespace detail {
 /// Device code of an op; throws device_error when there is none.

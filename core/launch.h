@@ -12,6 +12,7 @@ namespace wattle::device {
 
 /// Grows with every change of a struct below; a plugin of another number is refused.
 constexpr uint32_t abi = 3;
+constexpr int ranks_id_bytes = 128;
 constexpr int max_rank = 8, max_operands = 12, max_fields = 20;
 
 /// The element types that device code knows, under the numbers of DType.
@@ -152,6 +153,11 @@ struct Backend {
   void (*free_graph)(void* graph) = nullptr;
   const char* (*timer_start)() = nullptr;
   const char* (*timer_stop)(double* ns) = nullptr;  ///< waits
+  // Ranks of several processes, a GPU each.
+  const char* (*ranks_new_id)(char* id) = nullptr;  ///< ranks_id_bytes, for all to join with
+  const char* (*ranks_join)(const char* id, int32_t rank, int32_t size) = nullptr;
+  const char* (*ranks_gather)(const void* own, void* all, int64_t bytes) = nullptr;
+  void (*ranks_leave)() = nullptr;
 };
 
 /// The plugin's only symbol: "wattle_backend_query". Fills the probe, also when there is no device.

@@ -105,15 +105,12 @@ TextBatch LmTrainer::own_batch() const {
 void LmTrainer::average_gradients() {
   moe::Group& g = moe::world();
   if (g.size() == 1) return;
-  const NoRecord off;
   const PhaseScope phase(Phase::backward);
   const Scope scope("average_gradients");
+  std::vector<nn::Named> everywhere;  // rows of all ranks have met in an expert's gradient already
   for (const nn::Named& p : model_->named_parameters())
-    // Rows of all ranks have met in an expert's gradient already.
-    if (const Tensor grad = p.tensor.grad(); grad && !moe::is_of_experts(p.name)) {
-      if (grad.dtype() == DType::f64) g.all_reduce(grad.data<double>(), grad.numel());
-      else g.all_reduce(grad.data<float>(), grad.numel());
-    }
+    if (!moe::is_of_experts(p.name)) everywhere.push_back(p);
+  nn::sum_grads(everywhere);
   nn::scale_grads(model_->named_parameters(), 1.0 / g.size());
 }
 

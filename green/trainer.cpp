@@ -51,6 +51,22 @@ double schedule_factor(const TrainOptions& o, int64_t step, int64_t total) {
 
 }  // namespace
 
+namespace {
+// Means over the ranks of gradients and loss: each saw its share of the batch.
+Tensor over_ranks(nn::Sequential& net, const Tensor& loss) {
+  const int ranks = world().size();
+  if (ranks == 1) return loss;
+  const NoRecord off;
+  const PhaseScope phase(Phase::backward);
+  const Scope scope("ranks");
+  nn::sum_grads(net.named_parameters());
+  nn::scale_grads(net.named_parameters(), 1.0 / ranks);
+  const Tensor sum = scale(loss.detach(), 1.0 / ranks);
+  all_reduce(sum);
+  return sum;
+}
+}  // namespace
+
 Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& images,
                   const Tensor& labels) {
   optimizer.zero_grad();
@@ -62,6 +78,7 @@ Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& i
     loss = cross_entropy(logits, labels);
   }
   tape.backward(loss);
+  loss = over_ranks(net, loss);
   optimizer.step();
   return loss;
 }
@@ -83,6 +100,7 @@ Tensor train_step(nn::Sequential& net, nn::Optimizer& optimizer, const Tensor& i
   tape.backward(scaled);
   CastStats rounded = counters().total().rounding;
   rounded -= before;
+  loss = over_ranks(net, loss);
   bool good = true;
   {
     const PhaseScope phase(Phase::optimizer);
@@ -101,6 +119,15 @@ Trainer::Trainer(const TrainOptions& options, data::Dataset train)
     throw value_error(str("--batch: found ", options.batch, ", expected >= 1"));
   if (!(options.lr > 0)) throw value_error(str("--lr: found ", options.lr, ", expected > 0"));
   schedule_factor(options, 0, 1);
+  if (const int ranks = world().size(); ranks > 1) {
+    if (options.batch % ranks != 0)
+      throw value_error(
+          str("--batch: found ", options.batch, ", expected a multiple of ", ranks, " ranks"));
+    // What loss scaling and observers see of a share would differ between ranks.
+    if (options.precision != "f32" && options.precision != "bf16")
+      throw value_error(str("--precision: found ", options.precision, " on ", ranks,
+                            " ranks, expected f32 or bf16"));
+  }
   const ImageSpec image{train.name, train.images.size(1), train.images.size(2), train.classes};
   manual_seed(options.seed);
   net_ = make_net(options.net, image);
@@ -147,12 +174,24 @@ std::optional<double> Trainer::step() {
   return loss;
 }
 
-double Trainer::run_step(const data::Batch& batch) {
+// This rank's share of a batch; all of one that does not divide, whose gradients are then alike.
+data::Batch Trainer::share_of(const data::Batch& all) {
+  const int64_t ranks = world().size(), rank = world().rank(), rows = all.images.size(0);
+  const int64_t n = rows / ranks;
+  if (ranks == 1 || rows % ranks != 0) return {all.images, all.labels, {}};
+  const NoRecord off;
+  return {slice(all.images, 0, rank * n, (rank + 1) * n),
+          slice(all.labels, 0, rank * n, (rank + 1) * n),
+          {}};
+}
+
+double Trainer::run_step(const data::Batch& all) {
+  const data::Batch batch = share_of(all);
   const bool plain = precision_.name == "f32" || precision_.int8_qat;
   const bool capture = plain && !precision_.int8_qat && options_.graph && steps_ > 0 &&
                        device_.kind == DeviceKind::cuda && !cuda::status().emulated;
   // The first step warms up: libraries choose their kernels, memory is asked for.
-  if (capture && batch.images.size(0) == options_.batch) {
+  if (capture && all.images.size(0) == options_.batch) {
     if (!captured_)
       captured_ = std::make_unique<CapturedStep>(device_, *optimizer_, batch.images, batch.labels,
                                                  [this](const Tensor& x, const Tensor& y) {

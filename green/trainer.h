@@ -42,6 +42,9 @@ struct Evaluation {
   double accuracy = 0, loss = 0;
 };
 
+/// With several ranks in world() (core/ranks.h) each takes its share of every batch, and gradients
+/// and losses are the means over all: the same training, but for the statistics of batch norm,
+/// which are those of the share. Ranks keep the same weights.
 class Trainer {
  public:
   /// Draws the parameters from `options.seed`. Throws value_error for options that make no sense.
@@ -77,7 +80,8 @@ class Trainer {
 
  private:
   std::string fingerprint() const;
-  double run_step(const data::Batch& batch);
+  static data::Batch share_of(const data::Batch& all);
+  double run_step(const data::Batch& all);
   TrainOptions options_;
   Device device_;
   Precision precision_;

@@ -1,37 +1,12 @@
 // all_to_all_rows: rows of one rank become rows of others.   dx: the same, the other way round
 #include <algorithm>
-#include <cstring>
 
 #include "moe/exchange.h"
 #include "ops/indexing.h"
 
 namespace wattle {
 namespace moe {
-
-void Group::all_to_all(const void* send, const int64_t* send_rows, void* recv, const int64_t*,
-                       int64_t width, int64_t bytes) {
-  std::memcpy(recv, send, static_cast<size_t>(send_rows[0] * width * bytes));
-}
-void Group::all_gather(const int64_t* send, int64_t n, int64_t* recv) {
-  std::copy_n(send, n, recv);
-}
-void Group::all_reduce(float*, int64_t) {}
-void Group::all_reduce(double*, int64_t) {}
-
-namespace {
-std::shared_ptr<Group>& holder() {
-  thread_local std::shared_ptr<Group> g = std::make_shared<Group>();
-  return g;
-}
-}  // namespace
-
 int64_t first_expert(int64_t experts, int64_t rank) { return rank * experts / world().size(); }
-
-Group& world() { return *holder(); }
-void set_world(std::shared_ptr<Group> g) {
-  holder() = g ? std::move(g) : std::make_shared<Group>();
-}
-
 }  // namespace moe
 
 namespace {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/counters.h"
+#include "core/ranks.h"
 #include "core/recorder.h"
 
 namespace wattle::nn {
@@ -108,6 +109,19 @@ std::unique_ptr<Optimizer> make_optimizer(const std::string& name, std::vector<N
     return std::make_unique<Adam>(std::move(parameters), AdamAttr{.lr = lr, .weight_decay = 0.01},
                                   true);
   throw value_error(str("optimizer: found '", name, "', expected sgd, momentum, adam or adamw"));
+}
+
+void sum_grads(const std::vector<Named>& parameters) {
+  if (world().size() == 1) return;
+  const NoRecord off;
+  for (const Named& p : parameters) {
+    Tensor t = p.tensor;
+    if (Tensor g = t.grad()) {
+      g = contiguous(g);
+      all_reduce(g);
+      t.set_grad(g);
+    }
+  }
 }
 
 double grad_squares(const std::vector<Named>& parameters) {

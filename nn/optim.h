@@ -69,6 +69,9 @@ class Adam final : public Optimizer {
 std::unique_ptr<Optimizer> make_optimizer(const std::string& name, std::vector<Named> parameters,
                                           double lr);
 
+/// Gradients become their sums over all ranks (core/ranks.h); nothing to do for a rank alone.
+/// Collective.
+void sum_grads(const std::vector<Named>& parameters);
 /// Sum of the squares of all gradients.
 double grad_squares(const std::vector<Named>& parameters);
 /// Multiplies every gradient by `factor`.

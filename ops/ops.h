@@ -208,6 +208,8 @@ void adam_step(const Tensor& param, const Tensor& grad, const Tensor& exp_avg,
                const Tensor& exp_avg_sq, const AdamAttr& a);  ///< torch.optim.Adam
 void adamw_step(const Tensor& param, const Tensor& grad, const Tensor& exp_avg,
                 const Tensor& exp_avg_sq, const AdamAttr& a);  ///< torch.optim.AdamW
+/// Sum of x (f32 or f64) over all ranks of core/ranks.h, in place; collective.
+void all_reduce(const Tensor& x);
 
 // ---- Used by backward rules
 // ----------------------------------------------------------------------

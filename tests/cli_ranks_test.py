@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Experts over the ranks of an mpirun: the losses of one process, a killed rank, and the checkpoint that goes on.
-Skipped where the build found no MPI."""
+"""Several ranks: experts over an mpirun, a killed rank and the checkpoint that goes on; shares of a batch over an
+mpirun and over GPUs. Skipped where the build found no MPI or no CUDA."""
 import os
 import random
 import shutil
@@ -81,6 +81,84 @@ class Ranks(cli_test.Cli):
         _, error = p.communicate(timeout=100)
         self.assertEqual(p.returncode, 1)
         self.assertIn("ranks 2, expected", error)
+
+
+class ShareOfTheBatch(cli_test.Cli):
+    """`train` over ranks: the losses and weights of one process, whoever sums the gradients."""
+    NET = ["train", "--net", "lenet5", "--batch", 24, "--epochs", 2, "--optimizer", "sgd", "--lr", 0.05]
+
+    def setUp(self):
+        super().setUp()
+        self.build = Path(cli_test.WATTLE).parent
+
+    def result(self, name):
+        steps = [float(line.split(",")[1]) for line in (self.dir / f"{name}.csv").read_text().split()[1:]]
+        return steps, (self.dir / f"{name}.safetensors").read_bytes()
+
+    def options(self, name, *more):
+        return [*self.NET, "--data-dir", self.data, "--log", self.dir / f"{name}.csv",
+                "--save", self.dir / f"{name}.safetensors", *more]
+
+    def compare(self, name):
+        one, weights = self.result("one")
+        many, other = self.result(name)
+        self.assertEqual(len(many), 6)  # 24, 24 and 16 images, twice
+        self.assertLess(max(abs(a - b) for a, b in zip(one, many)), 1e-5)
+        data = 8 + int.from_bytes(weights[:8], "little")
+        numbers = [memoryview(w[data:]).cast("f") for w in (weights, other)]
+        self.assertEqual(len(numbers[0]), len(numbers[1]))
+        self.assertLess(max(abs(a - b) for a, b in zip(*numbers)), 1e-5)
+        self.assertNotEqual(weights, other)  # sums in another order: these are not one process's
+
+    def gpus(self, ranks, place, *command, **environment):
+        env = {**os.environ, "WATTLE_CUDA_EMULATE": "1", "WATTLE_RANKS": str(ranks), "WATTLE_MEET": str(place),
+               "WATTLE_NCCL": str(next(self.build.glob("tests/*fake_nccl.so"))), **environment}
+        started = [subprocess.Popen(self.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                    env={**env, "WATTLE_RANK": str(r)}) for r in range(ranks)]
+        return [(*p.communicate(timeout=200), p.returncode) for p in started]
+
+    def test_over_mpi(self):
+        if not (self.build / "libwattle_mpi.so").exists() or not shutil.which("mpirun"):
+            self.skipTest("built without MPI")
+        self.ok(*self.options("one"))
+        for ranks in (2, 3):
+            r = subprocess.run(["mpirun", *ROOT, "--oversubscribe", "-n", str(ranks), *self.command(*self.options(f"mpi{ranks}"))],
+                               capture_output=True, text=True, timeout=200)
+            self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
+            self.compare(f"mpi{ranks}")
+            self.assertEqual(r.stdout.count("test accuracy"), 3)  # two epochs and the end: rank 0 alone speaks
+            self.assertIn(f"{ranks} ranks: ", r.stdout)
+
+    def test_gpus_by_a_stand_in_for_nccl(self):
+        if not (self.build / "libwattle_cuda13.so").exists():
+            self.skipTest("built without CUDA")
+        self.ok(*self.options("one"))
+        for ranks, place in ((2, self.dir / "meet"), (3, "127.0.0.1:47621")):
+            for out, error, code in self.gpus(ranks, place, *self.options(f"gpus{ranks}", "--device", "cuda")):
+                self.assertEqual(code, 0, out + error)
+            self.compare(f"gpus{ranks}")
+        refusals = [
+            (["--batch", 25], {}, "--batch: found 25, expected a multiple of 2 ranks"),
+            (["--precision", "fp16"], {}, "--precision: found fp16 on 2 ranks, expected f32 or bf16"),
+            ([], {"WATTLE_NCCL": "/nowhere/libnccl.so"}, "NCCL 2 cannot be used: /nowhere/libnccl.so"),
+            ([], {"WATTLE_FAKE_NCCL_FAILS": "CommInitRank"}, "joining the ranks: NCCL says: invalid usage"),
+            ([], {"WATTLE_FAKE_NCCL_FAILS": "AllReduce"}, "all_reduce: on cuda: a sum over ranks: NCCL says: unhandled cuda error"),
+        ]
+        for i, (more, environment, said) in enumerate(refusals):
+            command = self.options("refused", "--device", "cuda")
+            for option, value in zip(more[::2], more[1::2]):
+                if option in command:
+                    command[command.index(option) + 1] = value
+                else:
+                    command += [option, value]
+            # Without NCCL rank 0 has no id to give, so nobody else would hear of it in time.
+            ranks = 1 if "WATTLE_NCCL" in environment else 2
+            for _, error, code in self.gpus(ranks, self.dir / f"meet{i}", *command, **environment):
+                self.assertEqual(code, 1, error)
+                self.assertIn(said, error)
+        for _, error, code in self.gpus(2, self.dir / "cpu", *self.options("cpu")):
+            self.assertEqual(code, 1)
+            self.assertIn("WATTLE_RANKS: found 2 with --device cpu, expected cuda", error)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@
 #include "green/energy_session.h"
 #include "green/mlflow.h"
 #include "green/prometheus.h"
+#include "green/rendezvous.h"
 #include "green/run_device.h"
 #include "green/trainer.h"
 #include "tools/cli.h"
@@ -156,6 +157,7 @@ class Training {
  public:
   explicit Training(Options& o)
       : o_(o),
+        ranks_(o.train.device),
         split_(load_data(o)),
         trainer_(o.train, split_.train),
         state_(o.checkpoint.empty() ? "" : o.checkpoint + "/training.safetensors"),
@@ -168,6 +170,7 @@ class Training {
     } else if (!o.init.empty()) {
       load_weights(trainer_.net(), o.init);
     }
+    if (!first_) return;
     if (!o.checkpoint.empty()) io::make_folders(o.checkpoint);
     // A file that cannot be written is found now, not after an epoch.
     for (const std::string& path : {o.trace, o.prometheus, o.save})
@@ -191,15 +194,17 @@ class Training {
       if (trainer_.epoch_ended()) end_epoch();
       if (last) break;
     }
-    log_->flush();
     const double seconds = seconds_since(start_);
-    write_prometheus();
     const green::Ledger ledger = this->ledger();
+    const std::string of_ranks = joules_of_ranks(ledger);
+    if (!first_) return;
+    log_->flush();
+    write_prometheus();
     const green::Evaluation test = trainer_.evaluate(split_.test);
     if (mlflow_) finish(*mlflow_, test, ledger, trainer_.steps());
     if (!o_.save.empty()) save_weights(trainer_.net(), o_.save);
     if (o_.as_json) print_json(test, ledger, seconds);
-    else print(test, ledger, seconds);
+    else print(test, ledger, seconds, of_ranks);
   }
 
  private:
@@ -207,8 +212,29 @@ class Training {
     return energy_.ledger(counters(), green::module_kinds(trainer_.net()), measured_);
   }
 
+  // Each rank has a GPU of its own; ranks on the CPUs of one host would all report the same meter.
+  std::string joules_of_ranks(const green::Ledger& l) const {
+    Group& g = world();
+    if (g.size() == 1) return {};
+    const int64_t own = l.joules.available() ? l.joules.uj : 0;
+    std::vector<int64_t> all(static_cast<size_t>(g.size()));
+    g.all_gather(&own, 1, all.data());
+    if (trainer_.device().kind == DeviceKind::cpu && energy_.measured()) return {};
+    std::string text = str(g.size(), " ranks:");
+    int64_t sum = 0;
+    for (const int64_t uj : all) {
+      text += " " + energy::energy_text(static_cast<double>(uj));
+      sum += uj;
+    }
+    return text + ", together " + energy::energy_text(static_cast<double>(sum)) + "\n";
+  }
+
   // What one step leaves behind: a line of the log, a point, a checkpoint.
   void take(double loss) {
+    if (!first_) {
+      since_epoch_ = trainer_.epoch_ended() ? 0 : since_epoch_ + 1;
+      return;
+    }
     log_->add(trainer_.steps(), loss);
     if (mlflow_) mlflow_->metric("loss", loss, trainer_.steps());
     loss_sum_ += loss;
@@ -220,6 +246,7 @@ class Training {
   }
 
   void end_epoch() {
+    if (!first_) return;
     train_loss_ = loss_sum_ / static_cast<double>(since_epoch_);
     loss_sum_ = 0;
     since_epoch_ = 0;
@@ -259,7 +286,8 @@ class Training {
     std::printf("%s\n", j.dump(1).c_str());
   }
 
-  void print(const green::Evaluation& test, const green::Ledger& l, double seconds) {
+  void print(const green::Evaluation& test, const green::Ledger& l, double seconds,
+             const std::string& of_ranks) {
     std::printf(
         "test accuracy %.4f, loss %.4f after %lld steps\n%s FLOP weighted, %s FLOP in all, "
         "%s bytes, %.1f s\n%s\n",
@@ -268,10 +296,13 @@ class Training {
         si(double(l.cost.bytes())).c_str(), seconds, l.joules.str().c_str());
     if (l.net.available())
       std::printf("idle %s, net %s\n", l.idle.str().c_str(), l.net.str().c_str());
+    std::printf("%s", of_ranks.c_str());
     if (!l.warning.empty()) std::printf("warning: %s\n", l.warning.c_str());
   }
 
   Options& o_;
+  green::JoinedRanks ranks_;
+  const bool first_ = world().rank() == 0;  // prints and writes
   data::Split split_;
   green::Trainer trainer_;
   std::string state_;

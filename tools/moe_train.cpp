@@ -12,6 +12,7 @@
 #include "data/bytes.h"
 #include "green/energy_session.h"
 #include "green/moe_study.h"
+#include "green/rendezvous.h"
 #include "moe/exchange.h"
 #include "tools/cli.h"
 
@@ -27,8 +28,6 @@ struct Request {
   uint64_t seed = 1;
   std::string dtype = "f32", device = "cpu", math = "f32";
 };
-
-bool under_mpirun() { return std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMI_SIZE"); }
 
 // Rows of losses.csv before `steps`, of the part of the training that a checkpoint keeps.
 std::string rows_before(const std::string& path, int64_t steps) {
@@ -63,13 +62,13 @@ void print_ranks(const Joules& joules, double seconds) {
 }
 
 void train(const Request& r) {
-  std::shared_ptr<moe::Group> ranks;
-  if (under_mpirun()) moe::set_world(ranks = moe::load_mpi());
+  std::string device = r.device;
+  const green::JoinedRanks ranks(device);
   green::LmTrainOptions o;
   o.model = green::moe_arm(r.arm).model;
   o.steps = r.steps, o.batch = r.batch, o.length = r.length, o.lr = r.lr, o.seed = r.seed;
   o.warmup = r.warmup, o.dtype = dtype_from_name(r.dtype);
-  o.device = r.device, o.math = r.math;
+  o.device = device, o.math = r.math;
   const bool first = moe::world().rank() == 0;
   const auto text = std::make_shared<green::TextStream>(green::make_text_stream(r.text));
   green::LmTrainer trainer(o, text);
@@ -103,7 +102,6 @@ void train(const Request& r) {
   const green::LmEvaluation e = green::evaluate_lm(trainer.model(), text->validation, r.validation);
   if (first)
     std::printf("held-out loss %.6f nats per byte, global MaxVio %.3f\n", e.loss, e.max_vio());
-  moe::set_world(nullptr);
 }
 
 }  // namespace

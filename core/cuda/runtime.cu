@@ -303,6 +303,8 @@ wattle_backend_query(uint32_t, wattle::device::Probe* out) {
   b.capture_begin = capture_begin, b.capture_end = capture_end;
   b.replay = replay, b.free_graph = free_graph;
   b.timer_start = timer_start, b.timer_stop = timer_stop;
+  b.ranks_new_id = ranks_new_id, b.ranks_join = ranks_join;
+  b.ranks_gather = ranks_gather, b.ranks_leave = ranks_leave;
   probe(out);
   return &b;
 }

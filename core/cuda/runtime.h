@@ -36,6 +36,12 @@ struct ExactProduct {
 using ExactFunction = const char* (*)(const Launch&, const ExactProduct&);
 void set_exact_product(ExactFunction f);
 const char* exact_product(const Launch& l, const ExactProduct& p);
+// Ranks (core/cuda/ranks.cpp). Sums are in place; data on the device.
+const char* ranks_new_id(char* id);
+const char* ranks_join(const char* id, int32_t rank, int32_t size);
+const char* ranks_sum(void* data, int64_t n, int32_t dtype);
+const char* ranks_gather(const void* own, void* all, int64_t bytes);
+void ranks_leave();
 /// From the pool; null when there is no memory left.
 void* allocate(int64_t bytes);
 void deallocate(void* p, int64_t bytes);
