@@ -126,9 +126,10 @@ class Pool {
 
   std::mutex one_loop_;
   int threads_ = 0;
+  // One line of the cache: who sees that a loop is open has what it calls.
+  alignas(64) std::atomic<uint32_t> state_{0};  // odd: a loop is open
   void (*work_)(void*) = nullptr;
   void* ctx_ = nullptr;
-  alignas(64) std::atomic<uint32_t> state_{0};  // odd: a loop is open
   alignas(64) std::atomic<int> inside_{0};
   std::atomic<int> seats_{0}, asleep_{0};
 };

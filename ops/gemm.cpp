@@ -11,6 +11,7 @@
 #include "core/parallel.h"
 #include "ops/gemm_cut.h"
 #include "ops/gemm_kernels.h"
+#include "ops/gemm_vector.h"
 
 namespace wattle::gemm {
 namespace {
@@ -23,6 +24,8 @@ using detail::kDepth;
 using detail::kPanel;
 using detail::kSmallTask;
 using detail::kTaskWork;
+using detail::run_dots;
+using detail::run_row;
 using detail::kTileRows;
 using detail::Layout;
 using detail::Panels;
@@ -256,33 +259,6 @@ void multiply_split(int64_t m, int64_t n, int64_t k, int64_t parts, MatView a, M
   combine(m, n, parts, partial, c, ldc, e);
 }
 
-// One row or one column of results whose operands both run along k: c[j * step] is the dot product
-// of x [k] and row j of y.
-struct Dots {
-  int64_t n, k;
-  const float *x, *y;
-  int64_t y_ld;
-  float* c;
-  int64_t step;
-  const float* bias;
-  int64_t bias_step;
-  bool add;
-};
-
-template <class Isa>
-void run_dots(const Dots& d) {
-  const int64_t grain = std::max<int64_t>(4, kSmallTask / 4 / d.k);
-  parallel_for(d.n, grain, [&](int64_t begin, int64_t end) {
-    Isa::call([&]<int N>() WATTLE_INLINE_BODY {
-      for (int64_t j = begin; j < end; ++j) {
-        float s = detail::dot<N>(d.x, d.y + j * d.y_ld, d.k);
-        if (d.bias) s += d.bias[j * d.bias_step];
-        d.c[j * d.step] = d.add ? s + d.c[j * d.step] : s;
-      }
-    });
-  });
-}
-
 // Where C is complete only at the end.
 void finish_all(int64_t m, int64_t n, Epilogue e) {
   if (!e.finish) return;
@@ -322,6 +298,9 @@ void sgemm(int64_t m, int64_t n, int64_t k, MatView a, MatView b, float* c, int6
   } else if (along_k && m == 1) {
     const float* const first = a.rows ? a.p + a.rows[0] * a.row_stride : a.p;
     run_dots<Isa>({n, k, first, b.p, b.col_stride, c, 1, e.bias_n, 1, e.accumulate});
+  } else if (m == 1 && b.col_stride == 1 && n >= 256 && k <= 16 * n) {
+    const float* const first = a.rows ? a.p + a.rows[0] * a.row_stride : a.p;
+    run_row<Isa>({n, k, first, a.col_stride, b.p, b.row_stride, c, e.bias_n, e.accumulate});
   } else if (along_k && n == 1 && !a.rows) {
     run_dots<Isa>({m, k, b.p, a.p, a.row_stride, c, ldc, e.bias_n, 0, e.accumulate});
   } else if (few && k >= 2 * kPart) {
