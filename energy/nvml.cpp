@@ -22,6 +22,7 @@ struct Nvml::Api {
   int (*power)(NvmlDevice, unsigned*) = nullptr;
   int (*fields)(NvmlDevice, int, NvmlField*) = nullptr;
   int (*temperature)(NvmlDevice, int, unsigned*) = nullptr;
+  int (*clock)(NvmlDevice, int, unsigned*) = nullptr;
 };
 
 namespace {
@@ -61,6 +62,7 @@ std::shared_ptr<Nvml> Nvml::load(const std::string& path, std::string* why) {
   find(lib, "nvmlDeviceGetPowerUsage", api->power);
   find(lib, "nvmlDeviceGetFieldValues", api->fields);
   find(lib, "nvmlDeviceGetTemperature", api->temperature);
+  find(lib, "nvmlDeviceGetClockInfo", api->clock);
   if (!api->init || !api->shutdown || !api->count || !api->by_index) {
     *why = "the library lacks nvmlInit_v2 or the functions that list devices";
     return nullptr;
@@ -147,6 +149,14 @@ std::optional<double> Nvml::temperature_c(NvmlDevice d, std::string* why) {
   const int code = api_->temperature ? api_->temperature(d, 0, &c) : not_supported;
   if (code == 0) return c;
   *why = error("nvmlDeviceGetTemperature", code);
+  return {};
+}
+
+std::optional<double> Nvml::clock_mhz(NvmlDevice d, NvmlClock c, std::string* why) {
+  unsigned mhz = 0;
+  const int code = api_->clock ? api_->clock(d, static_cast<int>(c), &mhz) : not_supported;
+  if (code == 0) return mhz;
+  *why = error("nvmlDeviceGetClockInfo", code);
   return {};
 }
 

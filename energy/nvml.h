@@ -30,6 +30,8 @@ constexpr uint32_t nvml_power_average = 185, nvml_power_instant = 186;
 
 /// One GPU as NVML sees it.
 using NvmlDevice = void*;
+/// nvmlClockType_t
+enum class NvmlClock : int { sm = 1, memory = 2 };
 
 /// The library, initialised; shut down with the last handle. Functions that the installed driver
 /// lacks answer "not supported".
@@ -52,6 +54,7 @@ class Nvml {
   std::optional<double> instant_watts(NvmlDevice d, std::string* why);  ///< field 186
   std::optional<double> usage_watts(NvmlDevice d, std::string* why);    ///< averaged by most boards
   std::optional<double> temperature_c(NvmlDevice d, std::string* why);
+  std::optional<double> clock_mhz(NvmlDevice d, NvmlClock c, std::string* why);
 
  private:
   Nvml() = default;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/op.h"
@@ -41,6 +42,27 @@ json x_event(const std::string& name, const char* category, const Place& p, json
           {"ts", us(p.begin)},
           {"dur", us(p.end - p.begin)},
           {"args", std::move(args)}};
+}
+
+void add_samples(const std::vector<energy::GpuSample>& gpu, int64_t begin_ns, json& events) {
+  for (const energy::GpuSample& s : gpu) {
+    const auto add = [&](const char* name,
+                         std::initializer_list<std::pair<const char*, double>> of) {
+      json args = json::object();
+      for (const auto& [series, value] : of)
+        if (std::isfinite(value)) args[series] = value;
+      if (args.empty()) return;
+      events.push_back({{"name", name},
+                        {"ph", "C"},
+                        {"pid", 1},
+                        {"tid", 1},
+                        {"ts", us(std::max<int64_t>(0, s.ns - begin_ns))},
+                        {"args", args}});
+    };
+    add("GPU power", {{"W", s.watts}});
+    add("GPU clocks", {{"SM MHz", s.sm_mhz}, {"memory MHz", s.memory_mhz}});
+    add("GPU temperature", {{"C", s.celsius}});
+  }
 }
 
 json named(const char* what, const std::string& name) {
@@ -91,7 +113,8 @@ Timeline::Timeline()
 Timeline::~Timeline() { counters().timeline = outer_; }
 
 std::string chrome_trace_json(const std::vector<TimedCall>& calls, int64_t begin_ns,
-                              const JouleBasis& basis, const std::string& title) {
+                              const JouleBasis& basis, const std::string& title,
+                              const std::vector<energy::GpuSample>& gpu) {
   const std::vector<Row> rows = rows_of(calls);
   const RowJoules joules = joules_of_rows(rows, basis);
   const std::vector<Place> at = places(calls, begin_ns);
@@ -117,6 +140,7 @@ std::string chrome_trace_json(const std::vector<TimedCall>& calls, int64_t begin
                              {{"uj", joules.unattributed.uj},
                               {"kind", std::string(energy::name(joules.unattributed.kind))}}));
   }
+  add_samples(gpu, begin_ns, events);
   const json out{{"traceEvents", events},
                  {"displayTimeUnit", "ms"},
                  {"otherData",

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/counters.h"
+#include "energy/gpu_watch.h"
 #include "green/row_joules.h"
 
 namespace wattle::green {
@@ -28,8 +29,10 @@ class Timeline {
 /// Trace in the JSON object format: X events with ts and dur in microseconds, nested exactly. An
 /// op's args hold flop, bytes, uj (integer) and kind; their uj, and those of the event
 /// "(unattributed)" where there is one, sum to otherData.total_uj. `title` names the process. Scope
-/// names are those of this thread's counters.
+/// names are those of this thread's counters. Samples of a GPU become counters (C events) for its
+/// power, clocks and temperature; one from before the trace stands at its start.
 std::string chrome_trace_json(const std::vector<TimedCall>& calls, int64_t begin_ns,
-                              const JouleBasis& basis, const std::string& title);
+                              const JouleBasis& basis, const std::string& title,
+                              const std::vector<energy::GpuSample>& gpu = {});
 
 }  // namespace wattle::green

@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include "energy/gpu_watch.h"
 #include "energy/test_kit.h"
 #include "energy/window.h"
 
@@ -145,6 +149,31 @@ TEST_F(Nvidia, TemperatureAndPowerForLogs) {
   EXPECT_EQ(n->temperature_c(d[0], &why), 61);
   EXPECT_FALSE(n->energy_mj(d[0], &why));
   EXPECT_NE(why.find("Not Supported"), std::string::npos);
+}
+
+TEST_F(Nvidia, AWatchSamplesTheGpuWithTheUuid) {
+  script(
+      "gpu GPU-aaaaaaaa-1111 H100\npower 100000\n"
+      "gpu GPU-bbbbbbbb-2222 H200\npower 250000 300000 310000\ntemperature 55\n"
+      "clocks 1980 3201\n");
+  GpuWatch watch("GPU-bbbbbbbb-2222", 1, WATTLE_FAKE_NVML_LIB);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const std::vector<GpuSample> s = watch.stop();
+  ASSERT_GE(s.size(), 3u);
+  EXPECT_EQ(s[0].watts, 250);
+  EXPECT_EQ(s[1].watts, 300);
+  EXPECT_EQ(s.back().watts, 310);
+  EXPECT_EQ(s[0].celsius, 55);
+  EXPECT_EQ(s[0].sm_mhz, 1980);
+  EXPECT_EQ(s[0].memory_mhz, 3201);
+  EXPECT_GT(s.back().ns, s[0].ns);
+  EXPECT_EQ(watch.stop().size(), s.size());
+  GpuWatch other("GPU-aaaaaaaa-1111", 1, WATTLE_FAKE_NVML_LIB);
+  const GpuSample first = other.stop().at(0);
+  EXPECT_EQ(first.watts, 100);
+  EXPECT_TRUE(std::isnan(first.sm_mhz));  // this one does not tell
+  EXPECT_TRUE(GpuWatch("GPU-cccccccc-3333", 1, WATTLE_FAKE_NVML_LIB).stop().empty());
+  EXPECT_TRUE(GpuWatch("GPU-aaaaaaaa-1111", 1, "/nowhere.so").stop().empty());
 }
 
 }  // namespace

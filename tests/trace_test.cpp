@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/rng.h"
@@ -28,6 +29,12 @@ std::string check_event(const json& e) {
   if (!e["pid"].is_number_integer() || !e["tid"].is_number_integer())
     return "pid or tid is no number";
   if (e["ph"] == "M") return "";
+  if (e["ph"] == "C") {
+    for (const json& v : e["args"])
+      if (!v.is_number()) return "a counter is no number";
+    return e["args"].empty() || ns_of(e.value("ts", json())) < 0 ? "a counter without value or time"
+                                                                 : "";
+  }
   if (e["ph"] != "X") return "phase " + e["ph"].get<std::string>() + " is not expected";
   if (ns_of(e.value("ts", json())) < 0 || ns_of(e.value("dur", json())) < 0)
     return "ts or dur is no number >= 0";
@@ -133,6 +140,25 @@ TEST(Trace, OfAMeasuredStepHoldsWhatIsUnattributed) {
   const json j = json::parse(text);
   EXPECT_EQ(j["otherData"]["total_uj"], 1'234'567);
   EXPECT_NE(text.find("(unattributed)"), std::string::npos);
+}
+
+TEST(Trace, SamplesOfAGpuAreCounters) {
+  const Step s = real_step();
+  const double unknown = NAN;
+  const std::string text = chrome_trace_json(
+      s.calls, s.begin_ns, {}, "step",
+      {{s.begin_ns - 5000, 250, 1980, unknown, 55}, {s.begin_ns + 7000, unknown, 1980, 3201, 56}});
+  EXPECT_EQ(validate(text), "");
+  std::string found;
+  const json trace = json::parse(text);
+  for (const json& e : trace["traceEvents"])
+    if (e["ph"] == "C")
+      found += e["name"].get<std::string>() + e["args"].dump() + e["ts"].dump() + "\n";
+  EXPECT_EQ(found,
+            "GPU power{\"W\":250.0}0.0\nGPU clocks{\"SM MHz\":1980.0}0.0\n"
+            "GPU temperature{\"C\":55.0}0.0\n"
+            "GPU clocks{\"SM MHz\":1980.0,\"memory MHz\":3201.0}7.0\n"
+            "GPU temperature{\"C\":56.0}7.0\n");
 }
 
 TEST(Trace, TheValidatorFindsPlantedFaults) {

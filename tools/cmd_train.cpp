@@ -102,6 +102,10 @@ constexpr int64_t traced_step = 2;
 std::optional<double> step_with_trace(const Options& o, green::Trainer& trainer,
                                       green::EnergySession& energy) {
   green::EnergyRun measured;
+  const Device where = trainer.device();
+  energy::GpuWatch watch(where.kind == DeviceKind::cuda
+                             ? cuda::status().devices[static_cast<size_t>(where.index)].uuid
+                             : "none");
   green::Timeline timeline;
   energy.begin(measured, "step");
   // On a GPU op by op, each of them waited for: a captured step shows nothing of its ops.
@@ -112,9 +116,9 @@ std::optional<double> step_with_trace(const Options& o, green::Trainer& trainer,
   cuda::set_timing(false);
   trainer.set_graph(graph);
   measured.end();
-  io::write_file(
-      o.trace, green::chrome_trace_json(timeline.calls(), timeline.begin_ns(),
-                                        energy.basis(measured), "wattle train " + o.net->title()));
+  io::write_file(o.trace, green::chrome_trace_json(timeline.calls(), timeline.begin_ns(),
+                                                   energy.basis(measured),
+                                                   "wattle train " + o.net->title(), watch.stop()));
   return loss;
 }
 

@@ -6,6 +6,7 @@
 //   energy MJ MJ MJ ...      values of the energy counter, one per call; the last one repeats
 //   power MW MW ...          values of power, instant and average alike
 //   temperature C
+//   clocks SM MEMORY         MHz
 //   mig                      MIG mode is on
 //   error FUNCTION CODE      FUNCTION (init, count, energy, power, fields) returns this code
 //
@@ -36,7 +37,7 @@ struct Series {
 struct Gpu {
   std::string uuid, name;
   Series energy, power;
-  unsigned temperature = 40;
+  unsigned temperature = 40, clocks[2] = {};  // SM, memory
   bool mig = false;
   std::map<std::string, int> errors;
 };
@@ -66,6 +67,7 @@ void read_script() {
                                               : nullptr;
     if (series)
       for (uint64_t v; words >> v;) series->values.push_back(v);
+    if (verb == "clocks" && !gpus.empty()) words >> gpus.back().clocks[0] >> gpus.back().clocks[1];
     if (verb == "temperature" && !gpus.empty()) words >> gpus.back().temperature;
     if (verb == "mig" && !gpus.empty()) gpus.back().mig = true;
     if (verb == "error") {
@@ -160,6 +162,11 @@ int nvmlDeviceGetFieldValues(void* d, int n, void* fields) {
     f.value.u32 = static_cast<uint32_t>(v);
   }
   return 0;
+}
+int nvmlDeviceGetClockInfo(void* d, int type, unsigned* mhz) {
+  if (type != 1 && type != 2) return 2;
+  *mhz = gpu(d).clocks[type - 1];
+  return *mhz == 0 ? 3 : 0;
 }
 int nvmlDeviceGetTemperature(void* d, int, unsigned* c) {
   *c = gpu(d).temperature;
