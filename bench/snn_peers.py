@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The peers' side of snn_against_peers.py: forward and backward of one layer of neurons over all steps, in SpikingJelly (its multi-step
-mode on the torch backend, and its single-step mode in a loop, of which the faster counts) and in snnTorch (a loop over steps)."""
+mode on the torch backend, and its single-step mode in a loop, of which the faster counts) and in snnTorch (a loop over steps); and the
+dense products that ours by events are compared with, in PyTorch."""
 import json
 import os
 import statistics
@@ -53,6 +54,25 @@ def timed(run, x, steps):
     return statistics.median(ms), min(ms)
 
 
+def dense(kind, rows, n):
+    if kind == "linear":
+        x, w = torch.randn(rows, n), torch.randn(n, n)
+        return lambda: torch.nn.functional.linear(x, w)
+    x, w = torch.randn(rows, 128, n, n), torch.randn(128, 128, 3, 3)
+    return lambda: torch.nn.functional.conv2d(x, w, padding=1)
+
+
+def timed_forward(run, steps):
+    ms = []
+    with torch.no_grad():
+        for i in range(-2, steps):
+            start = time.perf_counter()
+            run()
+            if i >= 0:
+                ms.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(ms), min(ms)
+
+
 def main():
     forms = {"lif": [spikingjelly(True), spikingjelly(False)], "leaky": [snntorch()]}
     versions = ", ".join(f"{p} {version(p)}" for p in ("spikingjelly", "snntorch", "torch"))
@@ -65,6 +85,10 @@ def main():
         if words == ["quit"]:
             break
         _, kind, t, n, _, steps = words
+        if kind in ("linear", "conv"):
+            best = timed_forward(dense(kind, int(t), int(n)), int(steps))
+            print(f"ms median {best[0]:.6f} min {best[1]:.6f}", flush=True)
+            continue
         x = (torch.rand(int(t), int(n)) * 4 - 1).requires_grad_()
         best = min(timed(f, x, int(steps)) for f in forms[kind])
         print(f"ms median {best[0]:.6f} min {best[1]:.6f}", flush=True)

@@ -127,12 +127,22 @@ void choices(Bench& b) {
 // One side of bench/snn_against_peers.py.
 void bench_snn_worker() {
   manual_seed(1);
-  serve_orders("neuron lif|leaky T N steps S", [](std::istringstream& words) -> Timed {
+  serve_orders("neuron lif|leaky|linear|conv T N steps S", [](std::istringstream& words) -> Timed {
     std::string order, kind, steps_word;
     int64_t steps = 0, n = 0;
     int runs = 0;
     words >> order >> kind >> steps >> n >> steps_word >> runs;
-    if (!words || order != "neuron" || (kind != "lif" && kind != "leaky")) return {};
+    if (!words || order != "neuron") return {};
+    // What products by events are measured against: T rows of N numbers, 128 channels of N x N.
+    if (kind == "linear") {
+      const Tensor x = normal({steps, n}), w = normal({n, n});
+      return {runs, [=] { linear(x, w, {}); }};
+    }
+    if (kind == "conv") {
+      const Tensor x = normal({steps, 128, n, n}), w = normal({128, 128, 3, 3});
+      return {runs, [=] { conv2d(x, w, {}, 1, 1); }};
+    }
+    if (kind != "lif" && kind != "leaky") return {};
     const auto layer = std::make_shared<snn::Neuron>(
         kind == "lif" ? snn::preset::spikingjelly_lif() : snn::preset::snntorch_leaky(.5));
     const Tensor x = uniform({steps, n}, -1, 3);
