@@ -144,9 +144,10 @@ struct Backend {
   const char* (*copy)(void* to, const void* from, int64_t bytes) = nullptr;
   const char* (*fill)(void* to, int64_t count, int32_t dtype, double value) = nullptr;
   const char* (*synchronize)() = nullptr;
-  Function (*find)(const char* op) = nullptr;      ///< null = no device code
-  bool (*takes_halves)(const char* op) = nullptr;  ///< bf16 and fp16 as they are
-  const char* (*op_name)(int32_t i) = nullptr;     ///< null past the last
+  Function (*find)(const char* op) = nullptr;             ///< null = no device code
+  Function (*find_for_posits)(const char* op) = nullptr;  ///< its own code for posits; or null
+  bool (*takes_halves)(const char* op) = nullptr;         ///< bf16 and fp16 as they are
+  const char* (*op_name)(int32_t i) = nullptr;            ///< null past the last
   const char* (*capture_begin)(Live** live) = nullptr;
   const char* (*capture_end)(void** graph, int32_t* nodes) = nullptr;
   const char* (*replay)(void* graph, const Live*) = nullptr;

@@ -128,6 +128,9 @@ Way dispatch(const OpBase& op, Ins in, std::span<const Meta> out, Device where, 
     w.device = cuda::detail::function(op);
     if (coded::involved(in, out) && !coded::known_on_device(op, in, out)) {
       w.codes = coded::for_device(op, attr, in);
+      if (w.codes)
+        if (const device::Function own = cuda::detail::backend().find_for_posits(op.name))
+          w.device = own;
       if (!w.codes) w.plain.emplace(op, in, out, attr);
     }
     return w;

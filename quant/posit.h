@@ -155,6 +155,16 @@ WATTLE_BOTH inline PositParts normalised(bool negative, int scale, uint128 sum, 
   return p;
 }
 
+// Largest r with r r <= x, bit by bit.
+WATTLE_BOTH inline uint64_t integer_root(uint128 x) {
+  uint64_t r = 0;
+  for (int b = 63; b >= 0; --b) {
+    const uint64_t t = r | uint64_t{1} << b;
+    if (uint128{t} * t <= x) r = t;
+  }
+  return r;
+}
+
 }  // namespace parts
 
 WATTLE_BOTH inline PositParts add(const PositParts& a, const PositParts& b) {
@@ -181,15 +191,35 @@ WATTLE_BOTH inline PositParts multiply(const PositParts& a, const PositParts& b)
   return parts::normalised(a.negative != b.negative, a.scale + b.scale - 1,
                            uint128{a.frac} * b.frac, false);
 }
-PositParts divide(const PositParts& a, const PositParts& b);  ///< x / 0 is NaR
-PositParts square_root(const PositParts& a);                  ///< of a negative number: NaR
+/// x / 0 is NaR.
+WATTLE_BOTH inline PositParts divide(const PositParts& a, const PositParts& b) {
+  if (a.nar || b.nar || b.zero) return parts::not_real();
+  if (a.zero) return parts::nothing();
+  const uint128 numerator = uint128{a.frac} << 63;  // the quotient lies in (2^62, 2^64)
+  const uint128 quotient = numerator / b.frac;
+  const bool rest = numerator % b.frac != 0;
+  return parts::normalised(a.negative != b.negative, a.scale - b.scale, quotient << 62, rest);
+}
+
+/// Of a negative number: NaR.
+WATTLE_BOTH inline PositParts square_root(const PositParts& a) {
+  if (a.nar || (!a.zero && a.negative)) return parts::not_real();
+  if (a.zero) return a;
+  const bool odd = a.scale & 1;
+  const uint128 x = uint128{a.frac} << (odd ? 64 : 63);
+  PositParts p;
+  p.frac = parts::integer_root(x);
+  p.sticky = uint128{p.frac} * p.frac != x;
+  p.scale = (a.scale - (odd ? 1 : 0)) / 2;
+  return p;
+}
 
 template <int N, int ES>
 WATTLE_BOTH Posit<N, ES> operator+(Posit<N, ES> a, Posit<N, ES> b) {
   return Posit<N, ES>::pack(add(a.unpack(), b.unpack()));
 }
 template <int N, int ES>
-Posit<N, ES> operator-(Posit<N, ES> a, Posit<N, ES> b) {
+WATTLE_BOTH Posit<N, ES> operator-(Posit<N, ES> a, Posit<N, ES> b) {
   return a + -b;
 }
 template <int N, int ES>
@@ -197,16 +227,16 @@ WATTLE_BOTH Posit<N, ES> operator*(Posit<N, ES> a, Posit<N, ES> b) {
   return Posit<N, ES>::pack(multiply(a.unpack(), b.unpack()));
 }
 template <int N, int ES>
-Posit<N, ES> operator/(Posit<N, ES> a, Posit<N, ES> b) {
+WATTLE_BOTH Posit<N, ES> operator/(Posit<N, ES> a, Posit<N, ES> b) {
   return Posit<N, ES>::pack(divide(a.unpack(), b.unpack()));
 }
 template <int N, int ES>
-Posit<N, ES> sqrt(Posit<N, ES> a) {
+WATTLE_BOTH Posit<N, ES> sqrt(Posit<N, ES> a) {
   return Posit<N, ES>::pack(square_root(a.unpack()));
 }
 /// a b + c, rounded once: a product of two significands of at most 30 bits is exact in 64.
 template <int N, int ES>
-Posit<N, ES> fma(Posit<N, ES> a, Posit<N, ES> b, Posit<N, ES> c) {
+WATTLE_BOTH Posit<N, ES> fma(Posit<N, ES> a, Posit<N, ES> b, Posit<N, ES> c) {
   return Posit<N, ES>::pack(add(multiply(a.unpack(), b.unpack()), c.unpack()));
 }
 

@@ -242,7 +242,8 @@ void add_arithmetic(const char* op) {
                           .name = "posit_ref",
                           .when = one_posit_type,
                           .run = scalar_kernel<F>,
-                          .executes = scalar_executes<F>});
+                          .executes = scalar_executes<F>,
+                          .on_device = true});
   coded::register_kernel({.op = op,
                           .name = "posit",
                           .when = served_by_lanes,
@@ -255,7 +256,8 @@ void add_comparison(const char* op) {
                           .name = "posit",
                           .when = one_posit_type,
                           .run = compare_kernel<C>,
-                          .executes = compare_executes});
+                          .executes = compare_executes,
+                          .on_device = true});
 }
 
 const bool registered = [] {

@@ -91,10 +91,11 @@ WATTLE_HD int64_t quotient(int64_t a, int64_t b) {
 /// Registers the device code of an op; the body gets `const Launch& l`. Launches that wait to be
 /// joined to one (ops/optimizer.cu) go first.
 struct Registration {
-  Registration(const char* op, Function f, bool halves = false);
+  Registration(const char* op, Function f, bool halves = false, bool posits = false);
   const char* op;
   Function f;
   bool halves;  ///< takes bf16 and fp16; other codes are cast for it
+  bool posits;  ///< for calls on posits alone, beside the op's other code
   Registration* next;
 };
 template <Function F>
@@ -108,6 +109,8 @@ const char* after_pending(const Launch& l) {
   static const char* name##_on_device(const ::wattle::device::Launch& l)
 #define WATTLE_DEVICE_OP(name) \
   WATTLE_DEVICE_OP_AS(name, ::wattle::device::after_pending<name##_on_device>)
+#define WATTLE_DEVICE_OP_ON_POSITS(name) \
+  WATTLE_DEVICE_OP_AS(name, ::wattle::device::after_pending<name##_on_device>, false, true)
 #define WATTLE_DEVICE_OP_WITH_HALVES(name) \
   WATTLE_DEVICE_OP_AS(name, ::wattle::device::after_pending<name##_on_device>, true)
 

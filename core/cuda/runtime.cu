@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
+#include <iterator>
 
 #include "core/cuda/each.cuh"
 #include "core/cuda/state.h"
@@ -81,8 +82,42 @@ const char* copy_bytes(void* to, const void* from, int64_t n, cudaMemcpyKind kin
     return e;
   return wait ? text(cudaStreamSynchronize(s.stream)) : nullptr;
 }
+// The next piece of staging memory, when its last copy is done; null where there is none to be had.
+Staging* free_staging() {
+  State& s = state();
+  Staging& next = s.staging[s.next_staging];
+  if (!next.read && cudaEventCreateWithFlags(&next.read, cudaEventDisableTiming) != cudaSuccess)
+    next.read = nullptr;
+  if (!next.memory &&
+      cudaHostAlloc(&next.memory, Staging::bytes, cudaHostAllocDefault) != cudaSuccess)
+    next.memory = nullptr;
+  if (!next.read || !next.memory) {
+    cudaGetLastError();  // an error that is dealt with must not come back later
+    return nullptr;
+  }
+  s.next_staging = (s.next_staging + 1) % static_cast<int>(std::size(s.staging));
+  return cudaEventSynchronize(next.read) == cudaSuccess ? &next : nullptr;
+}
+
 const char* copy_in(void* to, const void* from, int64_t n) {
-  return copy_bytes(to, from, n, cudaMemcpyHostToDevice, false);
+  State& s = state();
+  if (s.emulated || s.capturing || n == 0)
+    return copy_bytes(to, from, n, cudaMemcpyHostToDevice, false);
+  const std::lock_guard one_at_a_time(s.staging_mutex);
+  for (int64_t at = 0; at < n; at += Staging::bytes) {
+    const int64_t part = std::min(Staging::bytes, n - at);
+    const char* source = static_cast<const char*>(from) + at;
+    Staging* const staging = free_staging();
+    if (staging) {
+      std::memcpy(staging->memory, source, static_cast<size_t>(part));
+      source = static_cast<const char*>(staging->memory);
+    }
+    const char* e =
+        copy_bytes(static_cast<char*>(to) + at, source, part, cudaMemcpyHostToDevice, false);
+    if (!e && staging) e = text(cudaEventRecord(staging->read, s.stream));
+    if (e) return e;
+  }
+  return nullptr;
 }
 const char* copy(void* to, const void* from, int64_t n) {
   return copy_bytes(to, from, n, cudaMemcpyDeviceToDevice, false);
@@ -183,10 +218,14 @@ const char* timer_stop(double* ns) {
   return e;
 }
 
-const Registration* registration(const char* op) {
+const Registration* registration(const char* op, bool posits = false) {
   for (const Registration* r = state().ops; r; r = r->next)
-    if (!std::strcmp(r->op, op)) return r;
+    if (r->posits == posits && !std::strcmp(r->op, op)) return r;
   return nullptr;
+}
+Function find_for_posits(const char* op) {
+  const Registration* const r = registration(op, true);
+  return r ? r->f : nullptr;
 }
 Function find(const char* op) {
   const Registration* const r = registration(op);
@@ -197,9 +236,9 @@ bool takes_halves(const char* op) {
   return r && r->halves;
 }
 const char* op_name(int32_t i) {
-  const Registration* r = state().ops;
-  for (; r && i > 0; --i) r = r->next;
-  return r ? r->op : nullptr;
+  for (const Registration* r = state().ops; r; r = r->next)
+    if (!r->posits && i-- == 0) return r->op;
+  return nullptr;
 }
 
 }  // namespace
@@ -284,8 +323,8 @@ void deallocate(void* p, int64_t bytes) {
   s.stats.cached += size;
 }
 
-Registration::Registration(const char* o, Function f, bool h)
-    : op(o), f(f), halves(h), next(state().ops) {
+Registration::Registration(const char* o, Function f, bool h, bool p)
+    : op(o), f(f), halves(h), posits(p), next(state().ops) {
   state().ops = this;
 }
 
@@ -299,7 +338,8 @@ wattle_backend_query(uint32_t, wattle::device::Probe* out) {
   b.allocate = allocate, b.deallocate = deallocate;
   b.memory = memory, b.reset_peak = reset_peak, b.release_cached = release_cached;
   b.copy_in = copy_in, b.copy_out = copy_out, b.copy = copy, b.fill = fill;
-  b.synchronize = synchronize, b.find = find, b.takes_halves = takes_halves, b.op_name = op_name;
+  b.synchronize = synchronize, b.find = find, b.find_for_posits = find_for_posits,
+  b.takes_halves = takes_halves, b.op_name = op_name;
   b.capture_begin = capture_begin, b.capture_end = capture_end;
   b.replay = replay, b.free_graph = free_graph;
   b.timer_start = timer_start, b.timer_stop = timer_stop;

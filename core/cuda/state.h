@@ -33,6 +33,14 @@ struct Graph {
   Live* live = nullptr;
 };
 
+// Pages that the bus reads by itself. A copy from any other memory waits for all work in the stream
+// first; from here it is queued like a kernel.
+struct Staging {
+  static constexpr int64_t bytes = int64_t{1} << 22;
+  void* memory = nullptr;
+  cudaEvent_t read = nullptr;  // the last copy out of it
+};
+
 struct State {
   std::mutex mutex;
   bool emulated = false;
@@ -48,6 +56,9 @@ struct State {
   const char* (*flush)() = nullptr;
   Function codes_cast = nullptr;
   ExactFunction exact_product = nullptr;
+  std::mutex staging_mutex;
+  Staging staging[4];
+  int next_staging = 0;
 };
 State& state();
 
