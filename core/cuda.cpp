@@ -238,11 +238,13 @@ std::vector<std::string> device_ops() {
 
 void set_math(Math m) { math_mode = m; }
 Math math() { return math_mode; }
-const char* name(Math m) { return m == Math::f32 ? "f32" : m == Math::tf32 ? "tf32" : "bf16"; }
+const char* name(Math m) {
+  return m == Math::f32 ? "f32" : m == Math::tf32 ? "tf32" : m == Math::bf16 ? "bf16" : "fp8";
+}
 Math math_from_name(const std::string& n) {
-  for (Math m : {Math::f32, Math::tf32, Math::bf16})
+  for (Math m : {Math::f32, Math::tf32, Math::bf16, Math::fp8})
     if (n == name(m)) return m;
-  throw value_error(str("math: found '", n, "', expected f32, tf32 or bf16"));
+  throw value_error(str("math: found '", n, "', expected f32, tf32, bf16 or fp8"));
 }
 void set_deterministic(bool on) { deterministic = on; }
 void set_timing(bool on) { timing = on; }

@@ -62,9 +62,12 @@ std::vector<std::string> device_ops();
 enum class Math : int32_t {
   f32 = device::math_f32,
   tf32 = device::math_tf32,
-  bf16 = device::math_bf16
+  bf16 = device::math_bf16,
+  fp8 = device::math_fp8
 };
-/// How products of f32 tensors are computed from now on; strict f32 unless asked for.
+/// How products of f32 tensors are computed from now on; strict f32 unless asked for. fp8: operands
+/// become E4M3 under a scale of their own, which puts their largest number at 448; convolutions then
+/// run in tf32.
 void set_math(Math m);
 Math math();
 const char* name(Math m);

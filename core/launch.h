@@ -80,7 +80,7 @@ struct Live {
 };
 
 /// How products of f32 numbers are computed.
-enum Math : int32_t { math_f32 = 0, math_tf32 = 1, math_bf16 = 2 };
+enum Math : int32_t { math_f32 = 0, math_tf32 = 1, math_bf16 = 2, math_fp8 = 3 };
 
 /// One call of an op. Outputs are allocated and row-major.
 struct Launch {

@@ -6,7 +6,7 @@
 
 namespace wattle::green {
 
-/// cpu, cuda or cuda:N; on cuda, products of f32 numbers are computed in `math` (f32, tf32, bf16)
+/// cpu, cuda or cuda:N; on cuda, products of f32 numbers are computed in `math` (f32, tf32, bf16, fp8)
 /// from now on. Throws value_error for other names and for another math than f32 on cpu,
 /// device_error where there is no such GPU.
 Device open_device(const std::string& device, const std::string& math);

@@ -24,7 +24,7 @@ struct TrainOptions {
   DType dtype = DType::f32;           ///< f64: for comparing trajectories, several times slower
   std::string precision = "f32";      ///< a name or file of green/precision.h; not with f64
   std::string device = "cpu";         ///< cpu, cuda or cuda:N
-  std::string math = "f32";           ///< f32, tf32 or bf16: products of f32 numbers on cuda
+  std::string math = "f32";           ///< f32, tf32, bf16 or fp8: products of f32 numbers on cuda
   /// On cuda: full batches of f32 training are captured once and replayed.
   bool graph = true;
   uint64_t seed = 0;

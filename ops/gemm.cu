@@ -28,6 +28,7 @@ struct Product {
 
 /// Also for quant/int_matmul.cu.
 const char* product(const Launch& l, const Gemm& g) {
+  if (g.dtype == f32 && g.math == math_fp8 && g.k > 0) return fp8_product(l, g);
   const bool plain = blas_refusal(g) != nullptr;
   if (!plain && emulated())  // the descriptors at least are cuBLAS's
     if (const char* e = blas_describe(g)) return e;

@@ -276,6 +276,41 @@ TEST(Cuda, PositsComputeAsOnTheHost) {
   }
 }
 
+// --math fp8: the product of the codes that the host's codec makes under the same scales.
+TEST(Cuda, ProductsOfFp8AreThoseOfTheCodes) {
+  NEEDS_DEVICE();
+  const Device d = cuda::device();
+  manual_seed(21);
+  const Tensor x = scale(normal({3, 19, 37}), 5), w = scale(normal({3, 37, 21}), 0.01);
+  const Tensor matrix = normal({21, 37}), bias = normal({21}), none = Tensor::zeros({2, 37});
+  const auto held = [](const Tensor& t) {  // as E4M3 holds it
+    double most = 0;
+    for (const double v : t.values<double>()) most = std::max(most, std::fabs(v));
+    const float s = most > 0 ? static_cast<float>(most) / 448 : 1;
+    const Tensor codes = cast(div(t, Tensor::full({1}, s)), DType::fp8_e4m3);
+    return scale(cast(codes, DType::f32), s);
+  };
+  Tensors by_batch;
+  for (int64_t i = 0; i < 3; ++i)
+    by_batch.push_back(matmul(held(slice(x, 0, i, i + 1)), held(slice(w, 0, i, i + 1))));
+  const Tensor batches = concat(by_batch, 0);
+  const Tensor product = linear(held(slice(x, 0, 0, 1)), held(matrix), bias);
+  cuda::set_math(cuda::Math::fp8);
+  const Tensor on_x = x.to(d), on_w = w.to(d);
+  const Tensor got = matmul(on_x, on_w);
+  const Tensor line = linear(slice(on_x, 0, 0, 1), matrix.to(d), bias.to(d));
+  const Tensor turned = matmul(on_w, on_x, {.transpose_a = true, .transpose_b = true});
+  const Tensor zeros = linear(none.to(d), matrix.to(d), {});
+  cuda::set_math(cuda::Math::f32);
+  EXPECT_LT(checks::relative_error(got.to(cpu), cast(batches, DType::f64)), 1e-6);
+  EXPECT_LT(checks::relative_error(line.to(cpu), cast(product, DType::f64)), 1e-6);
+  EXPECT_EQ(zeros.to(cpu).values<float>(), std::vector<float>(42, 0.0f));
+  const Tensor exact = matmul(w, x, {.transpose_a = true, .transpose_b = true});
+  const double e = checks::relative_error(turned.to(cpu), cast(exact, DType::f64));
+  EXPECT_GT(e, 1e-4) << "f32 would pass for fp8";
+  EXPECT_LT(e, 0.1);
+}
+
 // A training in every precision: the codes of weights, gradients and states are made there.
 TEST(Cuda, TrainsInEveryPrecision) {
   NEEDS_DEVICE();

@@ -40,7 +40,7 @@ CLI::Validator positive() { return number(false, "> 0"); }
 void add_device_options(CLI::App& c, std::string& device, std::string& math) {
   c.add_option("--device", device, "cpu, cuda or cuda:N (\"wattle info\" lists them)")
       ->capture_default_str();
-  c.add_option("--math", math, "On cuda, products of f32 numbers in f32, tf32 or bf16 operands")
+  c.add_option("--math", math, "On cuda, products of f32 numbers in f32, tf32, bf16 or fp8 operands")
       ->capture_default_str();
 }
 std::string cell(const std::string& text, int width) {

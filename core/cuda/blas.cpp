@@ -27,6 +27,7 @@ Types types(const Gemm& g) {
   if (g.dtype == f64) return {CUDA_R_64F, CUDA_R_64F, CUBLAS_COMPUTE_64F, CUDA_R_64F};
   if (g.dtype == bf16) return {CUDA_R_16BF, CUDA_R_16BF, CUBLAS_COMPUTE_32F, CUDA_R_32F};
   if (g.dtype == fp16) return {CUDA_R_16F, CUDA_R_16F, CUBLAS_COMPUTE_32F, CUDA_R_32F};
+  if (g.dtype == fp8_e4m3) return {CUDA_R_8F_E4M3, CUDA_R_32F, CUBLAS_COMPUTE_32F, CUDA_R_32F};
   if (g.dtype == i8) return {CUDA_R_8I, CUDA_R_32I, CUBLAS_COMPUTE_32I, CUDA_R_32I};
   const cublasComputeType_t c = g.math == math_tf32   ? CUBLAS_COMPUTE_32F_FAST_TF32
                                 : g.math == math_bf16 ? CUBLAS_COMPUTE_32F_FAST_16BF
@@ -96,6 +97,11 @@ const char* describe(const Gemm& g, Described* d) {
   const cublasOperation_t tb = a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
   if (const char* e = set(CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta)) return e;
   if (const char* e = set(CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb)) return e;
+  if (g.dtype == fp8_e4m3) {  // a and b change places
+    const void *of_a = g.b_scale, *of_b = g.a_scale;
+    if (const char* e = set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &of_a, sizeof of_a)) return e;
+    if (const char* e = set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &of_b, sizeof of_b)) return e;
+  }
   if (g.bias) {
     const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
     if (const char* e = set(CUBLASLT_MATMUL_DESC_EPILOGUE, &bias, sizeof bias)) return e;
@@ -180,11 +186,15 @@ const char* choose(const Gemm& g, const Described& d, const cublasLtMatmulAlgo_t
 
 const char* blas_refusal(const Gemm& g) {
   Side a, b;
-  if (g.dtype != f32 && g.dtype != f64 && g.dtype != i8 && g.dtype != bf16 && g.dtype != fp16)
+  if (g.dtype != f32 && g.dtype != f64 && g.dtype != i8 && g.dtype != bf16 && g.dtype != fp16 &&
+      g.dtype != fp8_e4m3)
     return "the type is none of cuBLAS's";
   if (g.m == 0 || g.n == 0 || g.k == 0) return "empty";
   if (!side(g.a, g.m, g.k, &a) || !side(g.b, g.k, g.n, &b)) return "neither dim is dense";
   if (g.bias && g.dtype == f64) return "no bias epilogue in f64";
+  if (g.dtype == fp8_e4m3 && (g.m % 16 || g.n % 16 || g.k % 16 || a.ld % 16 || b.ld % 16 ||
+                              a.transposed || !b.transposed || g.bias))
+    return "fp8 needs sizes of 16, k side by side and no bias";
   if (g.dtype == i8 && (a.ld % 4 || b.ld % 4 || g.n % 4 || a.transposed || !b.transposed))
     return "8-bit integers need rows of whole words";
   return nullptr;

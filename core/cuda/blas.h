@@ -20,7 +20,9 @@ struct Gemm {
   void* c;
   int64_t c_step = 0;
   const void* bias = nullptr;
-  int32_t dtype = f32, math = math_f32;  ///< i8: c is i32
+  int32_t dtype = f32, math = math_f32;  ///< i8: c is i32; fp8_e4m3: c is f32
+  /// Of fp8_e4m3: numbers on the device that a and b are multiplied by.
+  const float *a_scale = nullptr, *b_scale = nullptr;
 };
 
 /// Why cuBLASLt does not take a product (strides, types); null = it does. Needs no device.

@@ -256,6 +256,11 @@ const char* exact_product(const Launch& l, const ExactProduct& p) {
   return state().exact_product ? state().exact_product(l, p)
                                : fail("products of codes are not built in");
 }
+void set_fp8_product(Fp8Function f) { state().fp8_product = f; }
+const char* fp8_product(const Launch& l, const Gemm& g) {
+  return state().fp8_product ? state().fp8_product(l, g)
+                             : fail("products of fp8 are not built in");
+}
 bool capturing() { return state().capturing != nullptr; }
 void* allocate_forever(int64_t bytes) { return fresh(bytes); }
 

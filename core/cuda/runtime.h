@@ -36,6 +36,11 @@ struct ExactProduct {
 using ExactFunction = const char* (*)(const Launch&, const ExactProduct&);
 void set_exact_product(ExactFunction f);
 const char* exact_product(const Launch& l, const ExactProduct& p);
+/// Products of f32 numbers whose operands become fp8, likewise (quant/fp8_products.cu).
+struct Gemm;
+using Fp8Function = const char* (*)(const Launch&, const Gemm&);
+void set_fp8_product(Fp8Function f);
+const char* fp8_product(const Launch& l, const Gemm& g);
 // Ranks (core/cuda/ranks.cpp). Sums are in place; data on the device.
 const char* ranks_new_id(char* id);
 const char* ranks_join(const char* id, int32_t rank, int32_t size);

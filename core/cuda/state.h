@@ -56,6 +56,7 @@ struct State {
   const char* (*flush)() = nullptr;
   Function codes_cast = nullptr;
   ExactFunction exact_product = nullptr;
+  Fp8Function fp8_product = nullptr;
   std::mutex staging_mutex;
   Staging staging[4];
   int next_staging = 0;
