@@ -14,7 +14,8 @@ namespace wattle::snn {
 namespace {
 
 constexpr int64_t kTaskWork = 1 << 16;  // additions worth handing to a thread
-constexpr int64_t kCache = 1 << 20;     // bytes
+constexpr int64_t kFewWork = 1 << 14;  // the same of few lists, whose caller waits for microseconds
+constexpr int64_t kCache = 1 << 20;    // bytes
 
 size_t idx(int64_t i) { return static_cast<size_t>(i); }
 
@@ -114,7 +115,7 @@ struct Cuts {
 // Few lists: each runs along its rows, in as few pieces as keep the threads busy.
 template <class Isa>
 void sum_few(const SpikeLists& lists, const RowSums& s) {
-  const int64_t rows = lists.lists(), work = lists.spikes() * s.n / (1 << 14);
+  const int64_t rows = lists.lists(), work = lists.spikes() * s.n / kFewWork;
   const Cuts cuts(s.n, std::min<int64_t>(work, num_threads()) / rows);
   const int64_t grain = work < 2 ? rows * cuts.n : 1;
   parallel_for(rows * cuts.n, grain, [&](int64_t begin, int64_t end) {
