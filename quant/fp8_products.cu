@@ -29,7 +29,10 @@ struct ScaleOf {
     if (v > a && v <= 3.402823466e38f) a = v;
   }
   WATTLE_BOTH void merge(float& a, float b) const { a = b > a ? b : a; }
-  WATTLE_BOTH void store(int64_t, float a) const { *to = a > 0 ? a / 448 : 1; }
+  WATTLE_BOTH void store(int64_t, float a) const {
+    const float scale = a / 448;  // 0 also where every number is next to nothing
+    *to = scale > 0 ? scale : 1;
+  }
 };
 struct ToCodes {
   Operand x;

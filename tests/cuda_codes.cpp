@@ -301,10 +301,13 @@ TEST(Cuda, ProductsOfFp8AreThoseOfTheCodes) {
   const Tensor line = linear(slice(on_x, 0, 0, 1), matrix.to(d), bias.to(d));
   const Tensor turned = matmul(on_w, on_x, {.transpose_a = true, .transpose_b = true});
   const Tensor zeros = linear(none.to(d), matrix.to(d), {});
+  // So small that a 448th of them is none.
+  const Tensor tiny = linear(Tensor::full({2, 37}, 1e-44).to(d), matrix.to(d), {});
   cuda::set_math(cuda::Math::f32);
   EXPECT_LT(checks::relative_error(got.to(cpu), cast(batches, DType::f64)), 1e-6);
   EXPECT_LT(checks::relative_error(line.to(cpu), cast(product, DType::f64)), 1e-6);
   EXPECT_EQ(zeros.to(cpu).values<float>(), std::vector<float>(42, 0.0f));
+  EXPECT_EQ(tiny.to(cpu).values<float>(), std::vector<float>(42, 0.0f));
   const Tensor exact = matmul(w, x, {.transpose_a = true, .transpose_b = true});
   const double e = checks::relative_error(turned.to(cpu), cast(exact, DType::f64));
   EXPECT_GT(e, 1e-4) << "f32 would pass for fp8";
