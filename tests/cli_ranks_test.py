@@ -133,7 +133,7 @@ class ShareOfTheBatch(cli_test.Cli):
         if not (self.build / "libwattle_cuda13.so").exists():
             self.skipTest("built without CUDA")
         self.ok(*self.options("one"))
-        for ranks, place in ((2, self.dir / "meet"), (3, "127.0.0.1:47621")):
+        for ranks, place in ((2, self.dir / "meet"), (3, "127.0.0.1:27621")):
             for out, error, code in self.gpus(ranks, place, *self.options(f"gpus{ranks}", "--device", "cuda")):
                 self.assertEqual(code, 0, out + error)
             self.compare(f"gpus{ranks}")

@@ -47,8 +47,8 @@ TEST(Rendezvous, OverAFileThatIsGoneAfterwards) {
 }
 
 TEST(Rendezvous, OverTcp) {
-  expect_all_meet("127.0.0.1:47611", 2);
-  expect_all_meet("localhost:47612", 5);
+  expect_all_meet("127.0.0.1:27611", 2);
+  expect_all_meet("localhost:27612", 5);
 }
 
 TEST(Rendezvous, OneRankMeetsNobody) {
@@ -70,8 +70,8 @@ TEST(Rendezvous, NobodyThereIsAnErrorThatNamesThePlace) {
   expect_says(error_of({1, 2, place, 0.1}), "wattle_meet_nobody: rank 1 of 2 waited 0.1 s");
   expect_says(error_of({0, 2, place, 0.1}), "wattle_meet_nobody: rank 0 of 2 waited");
   EXPECT_FALSE(std::filesystem::exists(place)) << "the next run would read the id of this one";
-  expect_says(error_of({0, 2, "127.0.0.1:47613", 0.1}), "127.0.0.1:47613: rank 0 of 2 waited");
-  expect_says(error_of({1, 2, "127.0.0.1:47614", 0.1}), "127.0.0.1:47614: rank 1 of 2 waited");
+  expect_says(error_of({0, 2, "127.0.0.1:27613", 0.1}), "127.0.0.1:27613: rank 0 of 2 waited");
+  expect_says(error_of({1, 2, "127.0.0.1:27614", 0.1}), "127.0.0.1:27614: rank 1 of 2 waited");
 }
 
 TEST(Rendezvous, AFileOfAnotherRunIsRefused) {
