@@ -43,15 +43,22 @@ def snntorch():
     return run
 
 
-def timed(run, x, steps):
+def timed(run, steps):
     ms = []
     for i in range(-2, steps):
-        x.grad = None
         start = time.perf_counter()
-        run(x).sum().backward()
+        run()
         if i >= 0:
             ms.append(1e3 * (time.perf_counter() - start))
     return statistics.median(ms), min(ms)
+
+
+def trained(form, x):
+    def run():
+        x.grad = None
+        form(x).sum().backward()
+
+    return run
 
 
 def dense(kind, rows, n):
@@ -60,17 +67,6 @@ def dense(kind, rows, n):
         return lambda: torch.nn.functional.linear(x, w)
     x, w = torch.randn(rows, 128, n, n), torch.randn(128, 128, 3, 3)
     return lambda: torch.nn.functional.conv2d(x, w, padding=1)
-
-
-def timed_forward(run, steps):
-    ms = []
-    with torch.no_grad():
-        for i in range(-2, steps):
-            start = time.perf_counter()
-            run()
-            if i >= 0:
-                ms.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(ms), min(ms)
 
 
 def main():
@@ -86,11 +82,11 @@ def main():
             break
         _, kind, t, n, _, steps = words
         if kind in ("linear", "conv"):
-            best = timed_forward(dense(kind, int(t), int(n)), int(steps))
-            print(f"ms median {best[0]:.6f} min {best[1]:.6f}", flush=True)
-            continue
-        x = (torch.rand(int(t), int(n)) * 4 - 1).requires_grad_()
-        best = min(timed(f, x, int(steps)) for f in forms[kind])
+            with torch.no_grad():
+                best = timed(dense(kind, int(t), int(n)), int(steps))
+        else:
+            x = (torch.rand(int(t), int(n)) * 4 - 1).requires_grad_()
+            best = min(timed(trained(f, x), int(steps)) for f in forms[kind])
         print(f"ms median {best[0]:.6f} min {best[1]:.6f}", flush=True)
 
 

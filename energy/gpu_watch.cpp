@@ -26,6 +26,7 @@ GpuSample sample_of(Nvml& n, NvmlDevice d) {
 }  // namespace
 
 GpuWatch::GpuWatch(const std::string& uuid, int period_ms, const std::string& nvml_library) {
+  if (uuid.empty()) return;
   std::string why;
   const std::shared_ptr<Nvml> n = Nvml::load(nvml_library, &why);
   if (!n) return;

@@ -17,7 +17,8 @@ struct GpuSample {
 
 /// Samples the GPU with this UUID from its construction to stop(), every `period_ms`, the first and
 /// the last moment included. Boards refresh power every 20 to 100 ms, so of a shorter stretch the
-/// first sample is what came before it. A host without NVML or without the GPU gives no samples.
+/// first sample is what came before it. A host without NVML or without the GPU gives no samples,
+/// and neither does an empty UUID.
 class GpuWatch {
  public:
   explicit GpuWatch(const std::string& uuid, int period_ms = 5,

@@ -115,8 +115,7 @@ void write(const FormatStudy& s) {
 // Settings that decide the figures; seeds may be added later.
 std::string settings(const FormatStudyOptions& o) {
   return str(o.dataset, ", ", o.epochs, " epochs, batch ", o.batch, ", rows ", o.rows, ", ",
-             o.optimizer, " ", o.lr, " ", o.schedule,
-             o.device == "cpu" ? "" : str(", on ", o.device, ", products in ", o.math));
+             o.optimizer, " ", o.lr, " ", o.schedule, device_setting(o.device, o.math));
 }
 
 }  // namespace

@@ -173,9 +173,7 @@ void write(const MoeStudy& s) {
 std::string settings(const MoeStudy& s) {
   return str(s.options.tokens, " tokens, lr ", s.options.lr, ", validation ",
              s.options.validation_tokens, ", text ", s.text_sha256,
-             s.options.device == "cpu"
-                 ? ""
-                 : str(", on ", s.options.device, ", products in ", s.options.math));
+             device_setting(s.options.device, s.options.math));
 }
 
 bool has_run(const MoeStudy& s, const std::string& arm, int64_t seed) {

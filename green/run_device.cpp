@@ -23,6 +23,10 @@ std::string device_text(const std::string& device, const std::string& math) {
   return str(gpu.name, " (", d, "), products of f32 numbers in ", math);
 }
 
+std::string device_setting(const std::string& device, const std::string& math) {
+  return device == "cpu" ? "" : str(", on ", device, ", products in ", math);
+}
+
 std::string host_text(const std::string& cpu, const std::string& isa, const std::string& device) {
   return (device == "cpu" ? "" : device + "; host: ") + cpu + ", " + isa;
 }

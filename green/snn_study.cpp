@@ -225,7 +225,7 @@ std::string settings(const SnnStudyOptions& o) {
   for (double lr : o.lrs) lrs += str(" ", lr);
   return str(o.dataset, ", ", o.rows, " rows, ", o.epochs, " epochs, batch ", o.batch, ", rates",
              lrs, ", spikes weigh ", o.rate_weight, " above ", o.rate_goal,
-             o.device == "cpu" ? "" : str(", on ", o.device, ", products in ", o.math));
+             device_setting(o.device, o.math));
 }
 
 struct Todo {

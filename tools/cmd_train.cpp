@@ -105,7 +105,7 @@ std::optional<double> step_with_trace(const Options& o, green::Trainer& trainer,
   const Device where = trainer.device();
   energy::GpuWatch watch(where.kind == DeviceKind::cuda
                              ? cuda::status().devices[static_cast<size_t>(where.index)].uuid
-                             : "none");
+                             : "");
   green::Timeline timeline;
   energy.begin(measured, "step");
   // On a GPU op by op, each of them waited for: a captured step shows nothing of its ops.
